@@ -1,0 +1,2 @@
+#!/usr/bin/env -S node --conditions=@headrace/source
+console.log(process.version)
