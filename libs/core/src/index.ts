@@ -1,1 +1,23 @@
-export {}
+export {
+  decodeEvent,
+  type DecodedEvent,
+  encodedBytes,
+  encodeEvent,
+  type KafkaEvent,
+  type NewEvent,
+  type StreamRecord,
+  toInputEvent,
+  toWireEvent,
+} from './event/kafka-event.ts'
+export { compilePattern } from './match/pattern.ts'
+export {
+  armCrashPoint,
+  checkpoint,
+  crashPoint,
+  parseCrashPointSpec,
+  setCheckpointHandler,
+  setCrashHandler,
+  type CheckpointHandler,
+  type CrashHandler,
+  type CrashPointSpec,
+} from './crash-point.ts'

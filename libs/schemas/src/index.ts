@@ -1,1 +1,88 @@
-export {}
+export {
+  asEventId,
+  asRunId,
+  asTriggerId,
+  asWorkerId,
+  type EventId,
+  parseRunId,
+  type RunId,
+  type TriggerId,
+  type WorkerId,
+} from './ids.ts'
+export { limits } from './limits.ts'
+export { type Duration, durationMs } from './duration.ts'
+export { patternFault, streamOf, topicFault } from './topic.ts'
+export {
+  type EventRecord,
+  type InputEvent,
+  type Json,
+  patternSchema,
+  type PublishedEvent,
+  type PublishEvent,
+  publishEventSchema,
+  topicSchema,
+  type WireEvent,
+} from './event.ts'
+export { type FieldFault, type Problem, type ProblemCode, ProblemError, problems } from './problem.ts'
+export { faultsOf, jsonPointer, parseOrProblem } from './validate.ts'
+export { isExact, parseExactJson } from './exact-json.ts'
+export {
+  nameSchema,
+  queueSchema,
+  type TriggerDefinition,
+  triggerDefinitionSchema,
+  type WireWindowRule,
+  type WorkflowDefinition,
+  workflowDefinitionSchema,
+} from './workflow.ts'
+export {
+  endedRunStatuses,
+  type RunStatus,
+  runStatuses,
+  type StartRun,
+  startRunSchema,
+  type StepKind,
+  stepKinds,
+  tagsSchema,
+  type WireError,
+  type WireRun,
+  type WireStep,
+} from './run.ts'
+export { type Task, taskSchema } from './task.ts'
+export {
+  type ClaimCommand,
+  type ClaimedRun,
+  type Command,
+  type CommandReply,
+  commandSchema,
+  type CommandsReply,
+  type CommandsRequest,
+  commandsRequestSchema,
+  type CompleteCommand,
+  type FailCommand,
+  type HeartbeatReply,
+  type HeartbeatRequest,
+  heartbeatRequestSchema,
+  protocolHeader,
+  protocolVersion,
+  type RegisterReply,
+  type RegisterRequest,
+  registerRequestSchema,
+  type ReleaseCommand,
+  type StealCommand,
+  type StepCommand,
+  type StoredStep,
+} from './worker-protocol.ts'
+export {
+  type ComponentStatus,
+  type StreamStatus,
+  type TriggerStatus,
+  type WireCursor,
+  type WireList,
+  type WireQueue,
+  type WireStatus,
+  type WireStream,
+  type WireTrigger,
+  type WireWorker,
+  type WireWorkflow,
+} from './resource.ts'

@@ -1,0 +1,157 @@
+import {
+  asEventId,
+  type EventRecord,
+  type InputEvent,
+  type Json,
+  streamOf,
+  topicFault,
+  type WireEvent,
+} from '@headrace/schemas'
+
+/**
+ * An event as a Kafka record: a CloudEvent in binary mode, so that any Kafka tool reads it (CloudEvents 1.0 Kafka
+ * protocol binding, §3.2). The value is `data` as JSON; what is said about it stands in headers:
+ *
+ *     ce_specversion=1.0  ce_id  ce_source  ce_type (event_type, else the topic)  ce_subject (the topic)  ce_time
+ *     content-type=application/json  traceparent?  headrace-dedup=1?
+ *
+ * The record's key is the event's key, else its topic; that is also what chooses the partition.
+ */
+export interface KafkaEvent {
+  key: string
+  value: string
+  headers: Record<string, string>
+}
+
+export interface NewEvent {
+  id: string
+  source: string
+  topic: string
+  eventType: string | null
+  data: Json
+  key: string | null
+  /** When the gateway took it, ms since 1970; the log's own time is what Headrace orders by. */
+  time: number
+  traceparent: string | null
+  dedup: boolean
+}
+
+export function encodeEvent(event: NewEvent): KafkaEvent {
+  const headers: Record<string, string> = {
+    ce_specversion: '1.0',
+    ce_id: event.id,
+    ce_source: event.source,
+    ce_type: event.eventType ?? event.topic,
+    ce_subject: event.topic,
+    ce_time: new Date(event.time).toISOString(),
+    'content-type': 'application/json',
+  }
+  if (event.traceparent !== null) headers['traceparent'] = event.traceparent
+  if (event.dedup) headers['headrace-dedup'] = '1'
+  return { key: event.key ?? event.topic, value: JSON.stringify(event.data), headers }
+}
+
+/** Bytes of the record as it counts against the event limit: key, value and headers. */
+export function encodedBytes(event: KafkaEvent): number {
+  let bytes = Buffer.byteLength(event.key) + Buffer.byteLength(event.value)
+  for (const [name, value] of Object.entries(event.headers))
+    bytes += name.length + Buffer.byteLength(value) + 2
+  return bytes
+}
+
+/** A record of a stream as the log holds it. */
+export interface StreamRecord {
+  partition: number
+  offset: number
+  /** ms since 1970; LogAppendTime. */
+  timestamp: number
+  key: Uint8Array | null
+  value: Uint8Array | null
+  headers: Record<string, Uint8Array | string | undefined>
+}
+
+/** `unreadable`: set aside as a dead letter with this reason; never a reason to stop (P6). */
+export type DecodedEvent =
+  | { kind: 'event'; event: EventRecord; bytes: number }
+  | { kind: 'unreadable'; reason: string; detail: string }
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+export function decodeEvent(stream: string, record: StreamRecord): DecodedEvent {
+  try {
+    return decode(stream, record)
+  } catch (error) {
+    // TextDecoder and JSON.parse are what throws here; both say what they met.
+    return {
+      kind: 'unreadable',
+      reason: 'undecodable',
+      detail: error instanceof Error ? error.message : String(error),
+    }
+  }
+}
+
+function decode(stream: string, record: StreamRecord): DecodedEvent {
+  const header = (name: string): string | null => {
+    const value = record.headers[name]
+    return value === undefined ? null : typeof value === 'string' ? value : utf8.decode(value)
+  }
+  const id = header('ce_id')
+  const topic = header('ce_subject')
+  if (id === null || id === '' || topic === null)
+    return unreadable('not_an_event', 'the headers ce_id and ce_subject are missing')
+  const fault = topicFault(topic)
+  if (fault) return unreadable('invalid_topic', fault)
+  if (streamOf(topic) !== stream)
+    return unreadable('invalid_topic', `the topic ${topic} does not belong to the stream ${stream}`)
+  if (record.value === null) return unreadable('no_value', 'the record has no value')
+  const type = header('ce_type')
+  const key = record.key === null ? null : utf8.decode(record.key)
+  const event: EventRecord = {
+    id: asEventId(id),
+    source: header('ce_source') ?? 'unknown',
+    topic,
+    eventType: type === topic ? null : type,
+    data: JSON.parse(utf8.decode(record.value)) as Json,
+    key: key === topic ? null : key,
+    createdAt: record.timestamp,
+    stream,
+    partition: record.partition,
+    sequenceId: record.offset,
+    traceparent: header('traceparent'),
+    dedup: header('headrace-dedup') === '1',
+  }
+  return { kind: 'event', event, bytes: record.value.byteLength }
+}
+
+const unreadable = (reason: string, detail: string): DecodedEvent => ({ kind: 'unreadable', reason, detail })
+
+export function toWireEvent(event: EventRecord): WireEvent {
+  return {
+    id: event.id,
+    source: event.source,
+    topic: event.topic,
+    event_type: event.eventType,
+    data: event.data,
+    key: event.key,
+    stream: event.stream,
+    partition: event.partition,
+    sequence_id: event.sequenceId,
+    created_at: new Date(event.createdAt).toISOString(),
+  }
+}
+
+/** The event inside a triggered run's input; the fields of the payload's contract come first. */
+export function toInputEvent(event: EventRecord): InputEvent {
+  return {
+    sequence_id: event.sequenceId,
+    topic: event.topic,
+    event_type: event.eventType,
+    data: event.data,
+    created_at: new Date(event.createdAt).toISOString(),
+    id: event.id,
+    key: event.key,
+    source: event.source,
+    stream: event.stream,
+    partition: event.partition,
+  }
+}

@@ -1,0 +1,38 @@
+/** Every limit, with its unit (DESIGN §12). Settings may lower or raise those that say so. */
+export const limits = {
+  /** One event as encoded on Kafka, key and headers included. Below the topics' 2 MiB, so a batch header always fits. */
+  eventBytesMax: 1_000_000,
+  requestBytesMax: 16 * 1024 * 1024,
+  requestEventsMax: 10_000,
+  topicCharactersMax: 200,
+  topicSegmentsMax: 8,
+  idCharactersMax: 256,
+  sourceCharactersMax: 256,
+  eventTypeCharactersMax: 200,
+  keyBytesMax: 1_024,
+  idempotencyKeyCharactersMax: 255,
+  jsonDepthMax: 64,
+  windowEventsMax: 1_000,
+  windowBytesMax: 1024 * 1024,
+  /** 24 h: longer windows would hold their cursor, and with it retention, behind for longer than the look-back. */
+  windowTimeoutMsMax: 24 * 3600 * 1000,
+  stepOutputBytesMax: 1024 * 1024,
+  stepsPerRunMax: 1_000,
+  stepKeyCharactersMax: 200,
+  openWaitsPerRunMax: 100,
+  waitMsMax: 366 * 24 * 3600 * 1000,
+  streamsMax: 200,
+  /** Input that travels inside the task record; larger input is returned by the claim. */
+  taskInputBytesMax: 32 * 1024,
+  errorBytesMax: 16 * 1024,
+  commandsPerRequestMax: 2_000,
+  runInputBytesMax: 1024 * 1024,
+  tagsMax: 20,
+  tagCharactersMax: 200,
+  workflowsPerWorkerMax: 500,
+  workerConcurrencyMax: 10_000,
+  /** Longest `?wait=` of a run, in ms. */
+  runWaitMsMax: 60_000,
+  listLimitMax: 200,
+  listLimitDefault: 50,
+} as const

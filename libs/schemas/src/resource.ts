@@ -1,0 +1,97 @@
+import type { RunStatus } from './run.ts'
+
+/** Shapes of the read side of the HTTP contract (API.md). Lists are `{"data":[…],"next_cursor":"…"|null}`. */
+export interface WireList<Item> {
+  data: Item[]
+  next_cursor: string | null
+}
+
+export type StreamStatus = 'ok' | 'recreated' | 'truncated' | 'paused' | 'unreachable'
+
+export interface WireStream {
+  name: string
+  kafka_topic: string
+  partitions: number
+  begin: Record<string, number>
+  end: Record<string, number>
+  retention_ms: number | null
+  /** Null where the orchestrator, which knows them, cannot be asked. */
+  triggers: string[] | null
+  waited: boolean | null
+  status: StreamStatus
+}
+
+export type TriggerStatus = 'live' | 'paused' | 'backpressured' | 'stopped' | 'retired'
+
+export interface WireTrigger {
+  id: string
+  workflow: string
+  app: string
+  build: string | null
+  pattern: string
+  window: { size: number; timeout_seconds: number | null; max_bytes: number; key: string | null }
+  if: string | null
+  status: TriggerStatus
+  reason: string | null
+  cursors: WireCursor[]
+}
+
+export interface WireCursor {
+  stream: string
+  partition: number
+  next_offset: number
+  end_offset: number | null
+  lag: number | null
+  open_window: { events: number; since: string } | null
+  retention_margin_seconds: number | null
+}
+
+export interface WireWorkflow {
+  id: string
+  app: string
+  build: string | null
+  queue: string
+  on_deploy: 'upgrade' | 'pin'
+  status: 'live' | 'paused' | 'retired'
+  triggers: string[]
+  workers: number
+  runs: Partial<Record<RunStatus, number>>
+}
+
+export interface WireWorker {
+  id: string
+  app: string
+  queue: string
+  build: string
+  host: string
+  sdk: string
+  status: 'live' | 'draining' | 'dead'
+  partitions: number[]
+  workflows: string[]
+  running: number
+  concurrency: number
+  started_at: string
+  last_heartbeat_at: string
+}
+
+export interface WireQueue {
+  id: string
+  queued: number
+  running: number
+  waiting: number
+  capacity: number
+  oldest_queued_seconds: number | null
+}
+
+export interface ComponentStatus {
+  status: 'ok' | 'degraded' | 'down'
+  instances: number
+}
+
+export interface WireStatus {
+  status: 'ok' | 'degraded'
+  version: string
+  kafka: { status: 'ok' | 'down'; brokers: string[] }
+  postgres: { status: 'ok' | 'down' }
+  components: { gateway: ComponentStatus; trigger_service: ComponentStatus; orchestrator: ComponentStatus }
+}

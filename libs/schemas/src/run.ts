@@ -1,0 +1,116 @@
+import { z } from 'zod'
+import type { Json } from './event.ts'
+import { limits } from './limits.ts'
+import { nameSchema } from './workflow.ts'
+
+export const runStatuses = [
+  'queued',
+  'running',
+  'waiting',
+  'paused',
+  'completed',
+  'failed',
+  'cancelled',
+  'timed_out',
+] as const
+export type RunStatus = (typeof runStatuses)[number]
+export const endedRunStatuses = [
+  'completed',
+  'failed',
+  'cancelled',
+  'timed_out',
+] as const satisfies RunStatus[]
+
+export const stepKinds = ['run', 'publish', 'event', 'time', 'child', 'resume', 'value'] as const
+export type StepKind = (typeof stepKinds)[number]
+
+/** How an error is stored and shown: at most 16 KiB as JSON, the stack cut first. */
+export interface WireError {
+  name: string
+  message: string
+  code: string | null
+  stack: string | null
+  step_key: string | null
+}
+
+export interface WireRun {
+  id: string
+  workflow: string
+  app: string | null
+  build: string | null
+  queue: string
+  status: RunStatus
+  blocked_reason: string | null
+  epoch: number
+  attempt: number
+  trigger: {
+    id: string
+    stream: string
+    partition: number
+    first_sequence_id: number
+    last_sequence_id: number
+    events: number
+  } | null
+  /** Lists leave out input and output. */
+  input?: Json
+  output?: Json
+  error: WireError | null
+  tags: Record<string, string>
+  waiting_for: {
+    key: string
+    kind: 'event' | 'time' | 'run' | 'resume'
+    topic: string | null
+    expires_at: string | null
+  }[]
+  parent_run_id: string | null
+  retry_of: string | null
+  worker_id: string | null
+  traceparent: string | null
+  created_at: string
+  queued_at: string | null
+  started_at: string | null
+  finished_at: string | null
+}
+
+export interface WireStep {
+  key: string
+  kind: StepKind
+  status: 'completed' | 'failed' | 'waiting'
+  attempts: number
+  output: Json
+  error: WireError | null
+  started_at: string | null
+  finished_at: string | null
+}
+
+const wellFormed = (text: string): boolean => text.isWellFormed() && !text.includes('\u0000')
+const tagText = z
+  .string()
+  .min(1)
+  .max(limits.tagCharactersMax)
+  .refine(wellFormed, {
+    error: 'must not contain NUL or half of a surrogate pair',
+    params: { code: 'contains_nul' },
+  })
+
+export const tagsSchema = z
+  .record(tagText, tagText)
+  .refine((tags) => Object.keys(tags).length <= limits.tagsMax, { error: `at most ${limits.tagsMax} tags` })
+
+/** `POST /v1/runs`. `delay` and the caller's own `id` belong to it too; see API.md. */
+export const startRunSchema = z.strictObject({
+  workflow: nameSchema,
+  input: z.unknown().optional(),
+  id: z
+    .string()
+    .min(1)
+    .max(limits.idCharactersMax)
+    .refine(wellFormed, {
+      error: 'must not contain NUL or half of a surrogate pair',
+      params: { code: 'contains_nul' },
+    })
+    .optional(),
+  on_conflict: z.enum(['return', 'fail']).optional(),
+  tags: tagsSchema.optional(),
+})
+export type StartRun = z.infer<typeof startRunSchema>

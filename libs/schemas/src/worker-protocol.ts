@@ -1,0 +1,170 @@
+import { z } from 'zod'
+import { limits } from './limits.ts'
+import { stepKinds } from './run.ts'
+import { nameSchema, queueSchema, workflowDefinitionSchema } from './workflow.ts'
+
+/**
+ * The worker protocol, version 1 (header `Headrace-Protocol: 1`): internal, JSON over HTTP.
+ * Payloads (input, output, error) travel as JSON text inside a string, so that no one in between parses them.
+ * Every command is answered alone, at the same index.
+ */
+export const protocolVersion = '1'
+export const protocolHeader = 'headrace-protocol'
+
+const workerIdSchema = z.string().min(1).max(100)
+
+export const registerRequestSchema = z.strictObject({
+  worker_id: workerIdSchema,
+  app: nameSchema,
+  build: z.string().min(1).max(100),
+  queue: queueSchema,
+  host: z.string().max(255),
+  sdk: z.string().max(50),
+  concurrency: z.int().min(1).max(limits.workerConcurrencyMax),
+  /** The whole set this build has: what is absent is retired, by the rule of DESIGN §9. */
+  workflows: z.array(workflowDefinitionSchema).max(limits.workflowsPerWorkerMax),
+})
+export type RegisterRequest = z.infer<typeof registerRequestSchema>
+
+export interface RegisterReply {
+  worker_id: string
+  /** Where commands and heartbeats go; the worker falls back to the gateway when it cannot be reached. */
+  orchestrator_url: string
+  kafka_brokers: string[]
+  task_topic: string
+  group_id: string
+  heartbeat_ms: number
+  /** A worker that gets no answer for this long leaves its group. */
+  lease_ms: number
+}
+
+const runRef = { run_id: z.uuid(), epoch: z.int().min(1) }
+
+export const heartbeatRequestSchema = z.strictObject({
+  worker_id: workerIdSchema,
+  status: z.enum(['live', 'draining']),
+  partitions: z.array(z.int().min(0)).max(10_000),
+  /** Runs in hand and claims in flight. */
+  runs: z.array(z.strictObject(runRef)).max(limits.workerConcurrencyMax * 2),
+  /** A steal is in flight: what it took is not known here yet, so absence from `runs` proves nothing. */
+  stealing: z.boolean(),
+  /** The main loop has not turned for this long. */
+  stalled_ms: z.number().min(0),
+})
+export type HeartbeatRequest = z.infer<typeof heartbeatRequestSchema>
+
+export interface HeartbeatReply {
+  /** `unknown_worker`: declared dead or never registered; the worker registers again under a new id. */
+  status: 'ok' | 'unknown_worker'
+  /** Runs of the list that are not this worker's any more, at that epoch: their `ctx.signal` is aborted. */
+  lost: { run_id: string; epoch: number }[]
+}
+
+const jsonText = z.string()
+export const claimCommandSchema = z.strictObject({
+  kind: z.literal('claim'),
+  ...runRef,
+  /** The task carried no input: the reply must. */
+  want_input: z.boolean(),
+})
+export const stealCommandSchema = z.strictObject({
+  kind: z.literal('steal'),
+  workflows: z.array(nameSchema).max(limits.workflowsPerWorkerMax),
+  limit: z.int().min(1).max(limits.workerConcurrencyMax),
+})
+export const stepCommandSchema = z.strictObject({
+  kind: z.literal('step'),
+  ...runRef,
+  key: z.string().min(1).max(limits.stepKeyCharactersMax),
+  step_kind: z.enum(stepKinds),
+  /** The worker's order of results within the run. */
+  n: z.int().min(0),
+  /** The wake the worker had observed. */
+  seen: z.int().min(0),
+  output: jsonText.nullable(),
+  error: jsonText.nullable(),
+  attempts: z.int().min(1),
+  started_at: z.number(),
+  finished_at: z.number(),
+})
+export const completeCommandSchema = z.strictObject({
+  kind: z.literal('complete'),
+  ...runRef,
+  output: jsonText,
+})
+export const failCommandSchema = z.strictObject({ kind: z.literal('fail'), ...runRef, error: jsonText })
+/** Gives the run back at a step boundary: it is queued again at the next epoch. */
+export const releaseCommandSchema = z.strictObject({ kind: z.literal('release'), ...runRef })
+
+export const commandSchema = z.discriminatedUnion('kind', [
+  claimCommandSchema,
+  stealCommandSchema,
+  stepCommandSchema,
+  completeCommandSchema,
+  failCommandSchema,
+  releaseCommandSchema,
+])
+export type Command = z.infer<typeof commandSchema>
+export type ClaimCommand = z.infer<typeof claimCommandSchema>
+export type StealCommand = z.infer<typeof stealCommandSchema>
+export type StepCommand = z.infer<typeof stepCommandSchema>
+export type CompleteCommand = z.infer<typeof completeCommandSchema>
+export type FailCommand = z.infer<typeof failCommandSchema>
+export type ReleaseCommand = z.infer<typeof releaseCommandSchema>
+
+export const commandsRequestSchema = z.strictObject({
+  worker_id: workerIdSchema,
+  commands: z.array(commandSchema).min(1).max(limits.commandsPerRequestMax),
+})
+export type CommandsRequest = z.infer<typeof commandsRequestSchema>
+
+export interface StoredStep {
+  key: string
+  step_kind: (typeof stepKinds)[number]
+  n: number
+  seen: number
+  epoch: number
+  output: string | null
+  error: string | null
+  attempts: number
+}
+
+/** What a worker needs to run a claimed run. Times are ms since 1970. */
+export interface ClaimedRun {
+  run_id: string
+  epoch: number
+  wake: number
+  workflow: string
+  build: string | null
+  attempt: number
+  lost: number
+  input: string | null
+  tags: Record<string, string>
+  trigger: {
+    id: string
+    stream: string
+    partition: number
+    first_sequence_id: number
+    last_sequence_id: number
+  } | null
+  parent_run_id: string | null
+  traceparent: string | null
+  started_at: number
+  /** In the order `n`. */
+  steps: StoredStep[]
+}
+
+/** `lost`: the run is not this worker's at that epoch. `refused`: this command alone cannot be taken; never sent again. */
+export type CommandReply =
+  | { kind: 'claimed'; run: ClaimedRun }
+  | { kind: 'stolen'; runs: ClaimedRun[] }
+  | { kind: 'stored' }
+  /** Another result stands under this key; it is the one that counts. */
+  | { kind: 'exists'; step: StoredStep }
+  /** The run ended, or was given back, as asked; also when a resend asks again. */
+  | { kind: 'done' }
+  | { kind: 'lost' }
+  | { kind: 'refused'; code: string; detail: string }
+export interface CommandsReply {
+  replies: CommandReply[]
+}

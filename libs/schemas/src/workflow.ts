@@ -1,0 +1,41 @@
+import { z } from 'zod'
+import { patternSchema } from './event.ts'
+import { limits } from './limits.ts'
+
+/** Ids of workflows, triggers, queues and apps: they stand in URLs, metrics labels and Kafka names. */
+export const nameSchema = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/,
+    'must be 1 to 100 letters, digits, _ . - and begin with a letter or digit',
+  )
+
+/** A queue's name is part of a Kafka topic's name, where `.` and `_` collide: it has no dots. */
+export const queueSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$/, 'must be 1 to 60 letters, digits, _ and -')
+
+export const windowRuleSchema = z.strictObject({
+  /** Events that close the window. */
+  size: z.int().min(1).max(limits.windowEventsMax),
+  /** Time after the first event's log time that closes the window; null: never by time. */
+  timeout_ms: z.int().min(1).max(limits.windowTimeoutMsMax).nullable(),
+  /** Bytes of `data` that close the window. */
+  max_bytes: z.int().min(1).max(limits.windowBytesMax),
+})
+export type WireWindowRule = z.infer<typeof windowRuleSchema>
+
+export const triggerDefinitionSchema = z.strictObject({
+  id: nameSchema,
+  pattern: patternSchema,
+  window: windowRuleSchema,
+})
+export type TriggerDefinition = z.infer<typeof triggerDefinitionSchema>
+
+export const workflowDefinitionSchema = z.strictObject({
+  id: nameSchema,
+  queue: queueSchema,
+  triggers: z.array(triggerDefinitionSchema).max(20),
+  on_deploy: z.enum(['upgrade', 'pin']),
+})
+export type WorkflowDefinition = z.infer<typeof workflowDefinitionSchema>
