@@ -84,6 +84,7 @@ export const publishEventSchema = z.strictObject({
     .string()
     .min(1)
     .refine(withoutNul, nul)
+    .refine(isWellFormed, wellFormed)
     .refine((key) => new TextEncoder().encode(key).length <= limits.keyBytesMax, {
       error: `must be at most ${limits.keyBytesMax} bytes of UTF-8`,
     })
