@@ -1,0 +1,193 @@
+import { ProblemError } from '@headrace/schemas'
+import { createMetrics, silentLogger } from '@headrace/service'
+import type { FastifyInstance } from 'fastify'
+import { afterEach, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import {
+  createAuthorize,
+  createHttpServer,
+  cursorParameter,
+  decideAccess,
+  encodeCursor,
+  limitParameter,
+  listenHttp,
+  parseQuery,
+} from './index.ts'
+
+const open: FastifyInstance[] = []
+afterEach(async () => {
+  await Promise.all(open.splice(0).map(async (app) => await app.close()))
+})
+
+function server(access: 'open' | 'keys' = 'open'): FastifyInstance {
+  const app = createHttpServer({
+    log: silentLogger,
+    metrics: createMetrics(),
+    name: 'test',
+    bodyLimitBytes: 1_000,
+    authorize: createAuthorize(access),
+    explain: (error) =>
+      error instanceof RangeError ? new ProblemError('postgres_unavailable', 'Postgres is away') : null,
+  })
+  app.post('/v1/things', { config: { scope: 'runs:write' } }, (request) => ({ got: request.body }))
+  app.get('/v1/things/:id', { config: { scope: 'public' } }, (request) => ({ params: request.params }))
+  app.get('/v1/broken', { config: { scope: 'public' } }, () => {
+    throw new TypeError('the secret is 42')
+  })
+  app.get('/v1/away', { config: { scope: 'public' } }, () => {
+    throw new RangeError('connect ECONNREFUSED')
+  })
+  open.push(app)
+  return app
+}
+
+const json = { 'content-type': 'application/json' }
+const deep = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`
+
+describe('whatever is wrong is told as a problem with its own code', () => {
+  test.each([
+    ['an unknown path', { method: 'GET', url: '/v1/nothing' }, 404, 'not_found'],
+    ['a path that is no URL', { method: 'GET', url: '/v1/things/%zz' }, 404, 'not_found'],
+    ['another method', { method: 'DELETE', url: '/v1/things/1' }, 405, 'method_not_allowed'],
+    ['no JSON', { method: 'POST', url: '/v1/things', headers: json, payload: '{"a":' }, 400, 'invalid_json'],
+    [
+      'no UTF-8',
+      { method: 'POST', url: '/v1/things', headers: json, payload: Buffer.from([34, 255, 34]) },
+      400,
+      'invalid_json',
+    ],
+    ['an empty body', { method: 'POST', url: '/v1/things', headers: json, payload: '' }, 400, 'invalid_json'],
+    [
+      'text',
+      { method: 'POST', url: '/v1/things', headers: { 'content-type': 'text/plain' }, payload: 'a' },
+      415,
+      'unsupported_media_type',
+    ],
+    [
+      'a coded body',
+      { method: 'POST', url: '/v1/things', headers: { ...json, 'content-encoding': 'gzip' }, payload: '{}' },
+      415,
+      'unsupported_media_type',
+    ],
+    [
+      'a body over its limit',
+      { method: 'POST', url: '/v1/things', headers: json, payload: JSON.stringify('x'.repeat(2_000)) },
+      413,
+      'body_too_large',
+    ],
+    [
+      'a number no double holds',
+      { method: 'POST', url: '/v1/things', headers: json, payload: '{"n":12345678901234567890}' },
+      422,
+      'number_not_exact',
+    ],
+    [
+      '__proto__',
+      { method: 'POST', url: '/v1/things', headers: json, payload: '{"__proto__":{}}' },
+      422,
+      'forbidden_key',
+    ],
+    [
+      'deep JSON',
+      { method: 'POST', url: '/v1/things', headers: json, payload: deep(100) },
+      422,
+      'json_too_deep',
+    ],
+    ['an unforeseen error', { method: 'GET', url: '/v1/broken' }, 500, 'internal'],
+    ['an explained error', { method: 'GET', url: '/v1/away' }, 503, 'postgres_unavailable'],
+  ] as const)('%s', async (_what, request, status, code) => {
+    const reply = await server().inject(request as never)
+    expect(reply.statusCode).toBe(status)
+    expect(reply.headers['content-type']).toBe('application/problem+json')
+    expect(reply.json()).toMatchObject({ code, status, request_id: reply.headers['x-request-id'] })
+    expect(reply.body).not.toContain('secret')
+  })
+
+  test('a 405 names the methods of the path, a 503 says when to try again', async () => {
+    const app = server()
+    expect((await app.inject({ method: 'PUT', url: '/v1/things' })).headers['allow']).toBe('POST')
+    expect((await app.inject({ method: 'DELETE', url: '/v1/things/7' })).headers['allow']).toBe('GET, HEAD')
+    expect((await app.inject({ method: 'GET', url: '/v1/away' })).headers['retry-after']).toBe('1')
+  })
+})
+
+test('a plain request id is echoed, any other is made anew', async () => {
+  const app = server()
+  const url = '/v1/things/1'
+  const echoed = await app.inject({ url, headers: { 'x-request-id': 'abc-1' } })
+  expect(echoed.headers['x-request-id']).toBe('abc-1')
+  const made = await app.inject({ url, headers: { 'x-request-id': 'a b"c' } })
+  expect(made.headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/)
+})
+
+test('with keys on, every route but the public ones is refused until a key exists', async () => {
+  const app = server('keys')
+  expect(
+    (await app.inject({ method: 'POST', url: '/v1/things', headers: json, payload: '{}' })).json(),
+  ).toMatchObject({
+    code: 'unauthorized',
+    status: 401,
+  })
+  expect((await app.inject({ url: '/v1/things/1' })).statusCode).toBe(200)
+})
+
+test('a route without a scope cannot be added', () => {
+  const app = server()
+  expect(() => app.get('/v1/open', () => ({}))).toThrow('declares no scope')
+})
+
+test('open access away from loopback must have been asked for', () => {
+  expect(decideAccess({ auth: null, host: '127.0.0.1' })).toBe('open')
+  expect(decideAccess({ auth: false, host: '0.0.0.0' })).toBe('open')
+  expect(decideAccess({ auth: true, host: '127.0.0.1' })).toBe('keys')
+  expect(() => decideAccess({ auth: null, host: '0.0.0.0' })).toThrow('HEADRACE_AUTH')
+})
+
+test('a server that listens tells its real port, and bytes that are no HTTP get a problem', async () => {
+  const url = await listenHttp(server(), { host: '127.0.0.1', port: 0, change: 'HEADRACE_PORT' })
+  expect((await fetch(`${url}/v1/things/1`)).status).toBe(200)
+  const { connect } = await import('node:net')
+  const answer = await new Promise<string>((resolve) => {
+    let text = ''
+    const socket = connect(Number(new URL(url).port), '127.0.0.1', () => socket.write('nonsense\r\n\r\n'))
+    socket.on('data', (bytes: Buffer) => {
+      text += bytes.toString()
+    })
+    socket.on('close', () => resolve(text))
+  })
+  expect(answer).toContain('"code":"invalid_header"')
+})
+
+describe('a query', () => {
+  const schema = z.strictObject({
+    limit: limitParameter,
+    cursor: cursorParameter(z.object({ id: z.string() })),
+  })
+  const code = (query: unknown): unknown => {
+    try {
+      return parseQuery(schema, query)
+    } catch (error) {
+      return error instanceof ProblemError ? [error.code, error.errors?.map((fault) => fault.pointer)] : error
+    }
+  }
+
+  test('has defaults, and a cursor comes back as it was given', () => {
+    expect(parseQuery(schema, {})).toEqual({ limit: 50 })
+    expect(parseQuery(schema, { limit: '7', cursor: encodeCursor({ id: 'x' }) })).toEqual({
+      limit: 7,
+      cursor: { id: 'x' },
+    })
+  })
+
+  test.each([
+    [{ limit: '0' }, ['invalid_query', ['?limit']]],
+    [{ limit: '201' }, ['invalid_query', ['?limit']]],
+    [{ limit: ['1', '2'] }, ['invalid_query', ['?limit']]],
+    [{ limti: '1' }, ['invalid_query', ['?limti']]],
+    [{ cursor: 'nonsense' }, ['invalid_cursor', ['?cursor']]],
+    [{ cursor: encodeCursor({ id: 1 }) }, ['invalid_cursor', ['?cursor']]],
+    [{ cursor: 'x', limit: 'y' }, ['invalid_query', ['?limit', '?cursor']]],
+  ])('%o is refused', (query, expected) => {
+    expect(code(query)).toEqual(expected)
+  })
+})

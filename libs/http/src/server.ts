@@ -1,0 +1,179 @@
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import { limits, ProblemError } from '@headrace/schemas'
+import { codeOf, explainListenError, type ListenOptions, type Logger, type Metrics } from '@headrace/service'
+import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { takeJson } from './body.ts'
+import { createPathMethods, type PathMethods } from './path-methods.ts'
+import { problemOfFramework, sendProblem } from './problem-reply.ts'
+import { requestIdOf } from './request-id.ts'
+import type { Authorize, Scope } from './scope.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What the caller's key must allow. Every route says it; one that does not stops the server from starting. */
+    scope?: Scope
+  }
+}
+
+export interface HttpServerOptions {
+  log: Logger
+  metrics: Metrics
+  /** First part of the metrics' names: `gateway` → `headrace_gateway_requests_total`. */
+  name: string
+  /** Bytes of a request's body, unless its route says otherwise. */
+  bodyLimitBytes?: number
+  authorize: Authorize
+  /** Turns an app's own failures (Postgres away) into problems; null: not one it knows. */
+  explain?: (error: unknown) => ProblemError | null
+}
+
+/** Longest name that a path holds: step keys and event ids stand there, percent-encoded. */
+const PATH_SEGMENT_CHARACTERS_MAX = 1_024
+/** Longer than the idle time of usual load balancers (60 s): they must close first, else requests fail in flight. */
+const KEEP_ALIVE_MS = 72_000
+
+/**
+ * A fastify instance with our edge on it: problem+json for whatever goes wrong, 404 and 405, request ids, scopes,
+ * exact JSON, request metrics. Once `close()` was called what is in flight is finished and new requests on open
+ * connections are answered with 503 `shutting_down`.
+ */
+export function createHttpServer(options: HttpServerOptions): FastifyInstance {
+  const { log } = options
+  const paths = createPathMethods()
+  const failed = (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply =>
+    sendProblem(reply, problemOf(error, request, options))
+  const app = fastify({
+    bodyLimit: options.bodyLimitBytes ?? limits.requestBytesMax,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    genReqId: (request) => requestIdOf(request.headers['x-request-id']),
+    routerOptions: { maxParamLength: PATH_SEGMENT_CHARACTERS_MAX },
+    // Our own hook answers in our own words.
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    frameworkErrors: (error, request, reply) => {
+      reply.header('x-request-id', request.id)
+      failed(error, request, reply)
+    },
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, log),
+  })
+  takeJson(app)
+  app.setErrorHandler(failed)
+  app.setNotFoundHandler((request, reply) => sendProblem(reply, notFound(request, paths)))
+  app.addHook('onRoute', (route) => {
+    if (route.config?.scope === undefined)
+      throw new Error(`${String(route.method)} ${route.url} declares no scope`)
+    paths.add(route.url, [route.method].flat())
+  })
+  guardRequests(app, options)
+  measureRequests(app, options)
+  return app
+}
+
+function guardRequests(app: FastifyInstance, { authorize }: HttpServerOptions): void {
+  let closing = false
+  app.addHook('preClose', (done) => {
+    closing = true
+    done()
+  })
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id)
+    if (closing) {
+      reply.header('connection', 'close')
+      throw new ProblemError('shutting_down', 'This instance is stopping; send the request again')
+    }
+    // A path that does not exist has no scope: whoever asks for it learns only that.
+    const scope = request.routeOptions.config.scope
+    if (scope !== undefined) await authorize(request, scope)
+  })
+}
+
+function measureRequests(app: FastifyInstance, { metrics, name }: HttpServerOptions): void {
+  const labels = ['route', 'method', 'code'] as const
+  const requests = metrics.counter({
+    name: `${name}_requests_total`,
+    help: 'HTTP requests answered.',
+    labels,
+  })
+  const seconds = metrics.histogram({
+    name: `${name}_request_seconds`,
+    help: 'Time from the request to the end of its answer.',
+    labels,
+  })
+  app.addHook('onResponse', (request, reply, done) => {
+    const route = request.routeOptions.url ?? 'none'
+    const values = { route, method: request.method, code: String(reply.statusCode) }
+    requests.inc(values)
+    seconds.observe(values, reply.elapsedTime / 1_000)
+    done()
+  })
+}
+
+function notFound(request: FastifyRequest, paths: PathMethods): ProblemError {
+  const path = request.url.split('?', 1)[0] ?? ''
+  const allow = paths.of(path)
+  if (allow.length === 0) return new ProblemError('not_found', `There is no ${path.slice(0, 200)} here`)
+  return new ProblemError(
+    'method_not_allowed',
+    `This path takes ${allow.join(', ')}, not ${request.method}`,
+    {
+      allow,
+    },
+  )
+}
+
+function problemOf(
+  error: unknown,
+  request: FastifyRequest,
+  { log, explain }: HttpServerOptions,
+): ProblemError {
+  if (error instanceof ProblemError) return error
+  const known = problemOfFramework(error) ?? explain?.(error) ?? null
+  if (known !== null) return known
+  log.error(
+    {
+      event: 'http.failed',
+      code: codeOf(error),
+      request_id: request.id,
+      route: request.routeOptions.url,
+      err: error,
+    },
+    'a request failed for a reason nobody foresaw',
+  )
+  return new ProblemError('internal', 'Something unexpected went wrong; the log has it under this request id')
+}
+
+/** Bytes that are no HTTP request never reach a route; the connection is answered and closed. */
+function answerBrokenRequest(error: Error & { code?: string }, socket: Socket, log: Logger): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  log.debug({ event: 'http.broken_request', code: error.code ?? 'unknown' }, 'not an HTTP request')
+  const detail =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? 'The headers are larger than 16 KiB'
+      : 'The request line or a header is malformed'
+  const body = JSON.stringify(new ProblemError('invalid_header', detail).toProblem(null))
+  const head = [
+    `HTTP/1.1 400 ${STATUS_CODES[400]}`,
+    'content-type: application/problem+json',
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+}
+
+/** Listens, and returns the base URL with the real port. Rejects with PortTakenError, or with Node's own error. */
+export async function listenHttp(app: FastifyInstance, options: ListenOptions): Promise<string> {
+  try {
+    await app.listen({ host: options.host, port: options.port })
+  } catch (error) {
+    throw explainListenError(error, options)
+  }
+  const address = app.server.address()
+  const port = address !== null && typeof address === 'object' ? address.port : options.port
+  const host =
+    options.host.includes(':') && !options.host.startsWith('[') ? `[${options.host}]` : options.host
+  return `http://${host}:${port}`
+}
