@@ -21,3 +21,18 @@ export {
   type CrashHandler,
   type CrashPointSpec,
 } from './crash-point.ts'
+export {
+  type ClosedWindow,
+  type CloseReason,
+  cursorOf,
+  type CursorPoint,
+  emptyWindow,
+  NOTHING_DONE,
+  onEvent,
+  onHead,
+  onPassed,
+  type WindowEvent,
+  type WindowRule,
+  type WindowState,
+  type WindowStep,
+} from './window/window.ts'
