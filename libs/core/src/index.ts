@@ -36,3 +36,21 @@ export {
   type WindowState,
   type WindowStep,
 } from './window/window.ts'
+export {
+  backoffMs,
+  decideRetry,
+  defaultRetryPolicy,
+  type FailedAttempt,
+  type RetryDecision,
+  type RetryPolicy,
+} from './retry/retry-policy.ts'
+export {
+  claimedAlone,
+  isEnded,
+  LOST_CLAIMED_ALONE,
+  LOST_MAX,
+  type RunEvent,
+  type RunState,
+  runTransition,
+  type RunTransition,
+} from './run/run-state.ts'
