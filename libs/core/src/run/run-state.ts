@@ -92,9 +92,13 @@ export function runTransition(run: RunState, event: RunEvent): RunTransition {
       return suspend(run, event)
     case 'answer':
       return answer(run, event.count)
-    default:
-      return byPersonOrClock(run, event.kind)
+    case 'pause':
+    case 'resume':
+    case 'cancel':
+    case 'time_out':
+      break
   }
+  return byPersonOrClock(run, event.kind)
 }
 
 /** R3 */
