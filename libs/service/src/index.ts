@@ -1,3 +1,4 @@
+export type { Activity } from './activity.ts'
 export { systemClock, type Clock } from './clock.ts'
 export {
   ConfigError,
@@ -36,6 +37,7 @@ export {
   type Metrics,
 } from './metrics.ts'
 export { explainListenError, listen, PortTakenError, type ListenOptions } from './port-taken.ts'
+export { toRunningApp, toStoppable, type AppAddress, type RunningApp } from './running-app.ts'
 export { scrubSecrets } from './secrets.ts'
 export {
   DRAIN_TIMEOUT_DEFAULT_MS,
