@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto'
+import { link, mkdir, readFile, rename, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { processIdentity } from './process-table.ts'
+
+/**
+ * A folder that one process at a time works in.
+ *
+ * I1  the lock is a hard link, which either is made or is not: two starts cannot both hold it
+ * I2  a lock whose process is gone (pid and start time) is stale, and is taken over by exactly one
+ */
+export interface FolderLock {
+  readonly path: string
+  release(): Promise<void>
+}
+
+/** Another live process, maybe this one, works in this folder. */
+export class DataFolderInUseError extends Error {
+  readonly code = 'data_folder_in_use'
+  override readonly name = 'DataFolderInUseError'
+  readonly pid: number
+  constructor(folder: string, pid: number) {
+    super(
+      `the data folder ${folder} is in use by process ${pid}; stop that one first, or choose another folder`,
+    )
+    this.pid = pid
+  }
+}
+
+const LOCK_FILE = 'lock.json'
+const MARKER_FILE = 'headrace.json'
+/** Everything that we ever make in a data folder, and so all that a reset deletes. */
+const OUR_ENTRIES = ['kafka', 'postgres', 'logs', LOCK_FILE, MARKER_FILE]
+/** Each turn one of the contenders wins, so a few are plenty. */
+const LOCK_ATTEMPTS_MAX = 10
+
+/** Makes the folder if need be, and takes it. Rejects with DataFolderInUseError. */
+export async function lockFolder(folder: string): Promise<FolderLock> {
+  const path = resolve(folder)
+  await mkdir(path, { recursive: true })
+  await writeFile(join(path, MARKER_FILE), '{"made_by":"headrace","layout":1}\n')
+  const lock = join(path, LOCK_FILE)
+  const mine = `${lock}.${process.pid}.${randomBytes(4).toString('hex')}`
+  const content = JSON.stringify({ pid: process.pid, identity: await processIdentity(process.pid) })
+  await writeFile(mine, content)
+  try {
+    for (let attempt = 0; attempt < LOCK_ATTEMPTS_MAX; attempt += 1) {
+      if (await linked(mine, lock)) return { path, release: async () => await releaseLock(lock, content) }
+      const holder = await readHolder(lock)
+      if (holder !== null && (await processIdentity(holder.pid)) === holder.identity) {
+        throw new DataFolderInUseError(path, holder.pid)
+      }
+      // Moved aside, not deleted: if another took it over in between, what we moved is not what we read.
+      const stale = `${mine}.stale`
+      await rename(lock, stale).catch(ignoreAbsent)
+      const moved = await readHolder(stale)
+      if (moved !== null && JSON.stringify(moved) !== JSON.stringify(holder)) await linked(stale, lock)
+      await unlink(stale).catch(ignoreAbsent)
+    }
+    throw new Error(`could not lock the data folder ${path}`)
+  } finally {
+    await unlink(mine).catch(ignoreAbsent)
+  }
+}
+
+/** `end`, and then the lock's release, whatever became of `end`. */
+export function thenRelease(lock: FolderLock, end: () => Promise<void>): () => Promise<void> {
+  return async () => {
+    try {
+      await end()
+    } finally {
+      await lock.release()
+    }
+  }
+}
+
+async function releaseLock(lock: string, content: string): Promise<void> {
+  const current = await readFile(lock, 'utf8').catch(() => null)
+  if (current === content) await unlink(lock).catch(ignoreAbsent)
+}
+
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to)
+    return true
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return false
+    throw error
+  }
+}
+
+interface Holder {
+  pid: number
+  identity: string | null
+}
+
+async function readHolder(lock: string): Promise<Holder | null> {
+  try {
+    const parsed: unknown = JSON.parse(await readFile(lock, 'utf8'))
+    if (parsed === null || typeof parsed !== 'object') return null
+    const { pid, identity } = parsed as Partial<Holder>
+    return typeof pid === 'number' && typeof identity === 'string' ? { pid, identity } : null
+  } catch {
+    return null
+  }
+}
+
+/** The pid of the live process that works in this folder, or null. */
+export async function folderHolder(folder: string): Promise<number | null> {
+  const holder = await readHolder(join(folder, LOCK_FILE))
+  if (holder === null) return null
+  return (await processIdentity(holder.pid)) === holder.identity ? holder.pid : null
+}
+
+/**
+ * Deletes what Headrace made in this folder, and the folder itself if that leaves it empty. A folder that does not
+ * carry our marker is left alone. Call it with the folder unlocked; rejects with DataFolderInUseError otherwise.
+ */
+export async function resetDataFolder(folder: string): Promise<void> {
+  const path = resolve(folder)
+  const marker = await readFile(join(path, MARKER_FILE), 'utf8').catch(() => null)
+  if (marker === null) return
+  const holder = await folderHolder(path)
+  if (holder !== null) throw new DataFolderInUseError(path, holder)
+  for (const entry of OUR_ENTRIES) await rm(join(path, entry), { recursive: true, force: true })
+  await rmdir(path).catch((error: unknown) => {
+    if (errorCode(error) !== 'ENOTEMPTY' && errorCode(error) !== 'EEXIST') throw error
+  })
+}
+
+/** The `code` of a system error, else null. */
+export function errorCode(error: unknown): string | null {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : null
+}
+
+function ignoreAbsent(error: unknown): void {
+  if (errorCode(error) !== 'ENOENT') throw error
+}
