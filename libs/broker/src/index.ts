@@ -1,1 +1,47 @@
-export {}
+export { type Broker, createBroker } from './broker.ts'
+export type { BrokerConfig, BrokerLogger, SaslOptions, TopicSettings } from './broker-config.ts'
+export { BrokerError, LinkError } from './broker-error.ts'
+export type {
+  ConsumerState,
+  LanedConsumer,
+  LanedConsumerOptions,
+  LaneHandler,
+  PushAnswer,
+} from './consume/lane.ts'
+export type { OffsetRange } from './offsets.ts'
+export {
+  type CoalescingProducer,
+  DEADLINE_MS,
+  PARTITION_RECORDS_MAX,
+  type ProduceOutcome,
+  type ProducerOptions,
+  RECORD_BYTES_MAX,
+  recordBytes,
+  REQUEST_BYTES_MAX,
+} from './produce/produce-outcome.ts'
+export type { RangeChunk, ReadRange } from './read-range.ts'
+export {
+  type IncomingBatch,
+  type IncomingRecord,
+  type OutgoingRecord,
+  partitionKey,
+  type TopicPartitions,
+} from './records.ts'
+export { murmur2, partitionFor } from './topics/partition-for.ts'
+export type {
+  EnsureReport,
+  TopicAdmin,
+  TopicConfigValue,
+  TopicWarning,
+  WantedTopic,
+} from './topics/topic-admin.ts'
+export {
+  configTopic,
+  deadLettersTopic,
+  eventsTopic,
+  MESSAGE_BYTES_MAX,
+  responsesTopic,
+  streamOfTopic,
+  tasksTopic,
+  type TopicPlan,
+} from './topics/topic-plan.ts'

@@ -1,0 +1,83 @@
+import { protocolError } from './wire/kafkajs-internals.ts'
+
+/** Something Kafka, or the way to it, refused. `code` is stable: Kafka's own error name in lower case, or one of ours. */
+export class BrokerError extends Error {
+  override readonly name = 'BrokerError'
+  readonly code: string
+  /** Whether the same call can succeed later without a change. */
+  readonly retryable: boolean
+
+  constructor(code: string, message: string, options: { retryable: boolean; cause?: unknown }) {
+    super(message, { cause: options.cause })
+    this.code = code
+    this.retryable = options.retryable
+  }
+}
+
+/**
+ * A request that got no answer. `sent: false` is certain: not one byte left this process.
+ * With `sent: true` the broker may have acted on it.
+ */
+export class LinkError extends BrokerError {
+  readonly sent: boolean
+
+  constructor(code: string, message: string, options: { sent: boolean; cause?: unknown }) {
+    super(code, message, { retryable: true, cause: options.cause })
+    this.sent = options.sent
+  }
+}
+
+interface KafkaFault {
+  readonly code: string
+  readonly retryable: boolean
+  readonly message: string
+}
+
+const faults: ReadonlyMap<number, KafkaFault> = new Map(
+  protocolError.errorCodes.map(({ code, type, retriable, message }) => [
+    code,
+    { code: type.toLowerCase(), retryable: retriable, message },
+  ]),
+)
+
+/** Kafka's numeric error codes that are decided upon here. */
+export const KAFKA = {
+  none: 0,
+  offsetOutOfRange: 1,
+  unknownTopicOrPartition: 3,
+  leaderNotAvailable: 5,
+  notLeader: 6,
+  notCoordinator: 16,
+  coordinatorNotAvailable: 15,
+  coordinatorLoading: 14,
+  illegalGeneration: 22,
+  unknownMember: 25,
+  rebalanceInProgress: 27,
+  topicAlreadyExists: 36,
+  memberIdRequired: 79,
+} as const
+
+/** The name and nature of a numeric error of Kafka's; codes newer than kafkajs are `kafka_error_<n>`, not retryable. */
+export function kafkaFault(code: number): KafkaFault {
+  return (
+    faults.get(code) ?? {
+      code: `kafka_error_${code}`,
+      retryable: false,
+      message: `Kafka answered with error ${code}`,
+    }
+  )
+}
+
+export function kafkaError(code: number, about: string, cause?: unknown): BrokerError {
+  const fault = kafkaFault(code)
+  return new BrokerError(fault.code, `${about}: ${fault.message}`, { retryable: fault.retryable, cause })
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** The stable code of any error, for log lines. */
+export function codeOf(error: unknown): string {
+  return error instanceof BrokerError ? error.code : 'unexpected'
+}

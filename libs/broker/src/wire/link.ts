@@ -1,0 +1,183 @@
+import type { Address, LinkSettings } from '../broker-config.ts'
+import { kafkaFault, LinkError, messageOf, BrokerError } from '../broker-error.ts'
+import { apiKeys, Broker, ConnectionPool, loggers, requestDefinitions } from './kafkajs-internals.ts'
+import { applyPatches, socketFactory } from './patches.ts'
+
+/** The longest that SASL may take (ms). */
+const AUTHENTICATION_TIMEOUT_MS = 5_000
+
+export interface RequestOptions {
+  /** Hand over the decoded answer as it is. Without it kafkajs's parser throws the first error it finds in it. */
+  raw?: boolean
+  /** Longest wait for the answer (ms), where longer than the connection's own. */
+  timeoutMs?: number
+  /** A fixed protocol version, for answers that are decoded here. */
+  version?: number
+  /** Replaces the decoding of the answer. */
+  decode?: (payload: Buffer) => Promise<unknown>
+}
+
+/**
+ * One TCP connection to one broker, opened on first use and never opened again: whoever finds it broken makes another.
+ *
+ * kafkajs's own pool keeps two connections a broker and sends requests to them by kind; two first fetches at once open
+ * two sockets on one of them, and their bytes mix. Here each user has links of its own, and the opening is shared.
+ */
+export class Link {
+  readonly address: Address
+  readonly #broker: Broker
+  readonly #connection: ConnectionPool.Connection
+  #opening: Promise<void> | null = null
+  #opened = false
+  #closed = false
+
+  constructor(address: Address, settings: LinkSettings) {
+    applyPatches()
+    this.address = address
+    const { logger } = settings
+    const kafkaLogger = loggers.createLogger({
+      // kafkajs logs each refused connection as an error; what matters of it is said by us, once, with a code.
+      level: loggers.LEVELS.WARN,
+      logCreator:
+        () =>
+        ({ namespace, log }) =>
+          logger.debug({ event: 'kafka.client', namespace, broker: log['broker'] }, log.message),
+    })
+    const pool = new ConnectionPool({
+      ...address,
+      rack: null,
+      ssl: settings.ssl,
+      sasl: settings.sasl,
+      clientId: settings.clientId,
+      socketFactory,
+      connectionTimeout: settings.connectionTimeoutMs,
+      requestTimeout: settings.requestTimeoutMs,
+      enforceRequestTimeout: true,
+      maxInFlightRequests: null,
+      logger: kafkaLogger,
+    })
+    const [connection] = pool.pool
+    if (connection === undefined) throw new TypeError('kafkajs made a pool without connections')
+    this.#connection = connection
+    this.#broker = new Broker({
+      connectionPool: pool,
+      logger: kafkaLogger,
+      // Its default is true: asking for a deleted topic's metadata would make that topic anew.
+      allowAutoTopicCreation: false,
+      authenticationTimeout: AUTHENTICATION_TIMEOUT_MS,
+    })
+  }
+
+  /** False once the connection failed or was closed. A link that was not opened yet is usable. */
+  get usable(): boolean {
+    return !this.#closed && (!this.#opened || this.#connection.isConnected())
+  }
+
+  get opened(): boolean {
+    return this.#opened && this.usable
+  }
+
+  /** Connects, learns the broker's versions, authenticates. Rejects with a `LinkError` that says nothing was sent. */
+  open(): Promise<void> {
+    this.#opening ??= this.#open()
+    return this.#opening
+  }
+
+  async #open(): Promise<void> {
+    try {
+      await this.#broker.connect()
+    } catch (error) {
+      this.close()
+      throw this.#unreachable(messageOf(error), error)
+    }
+    if (this.#closed) throw this.#unreachable('the link was closed while it opened')
+    this.#opened = true
+  }
+
+  /**
+   * Sends one request and waits for its answer.
+   * @throws {LinkError} when there was no answer; `sent` says whether the broker may have seen the request.
+   * @throws {BrokerError} when the answer is an error (never with `raw`).
+   */
+  async request<Answer>(api: string, args: object, options: RequestOptions = {}): Promise<Answer> {
+    await this.open()
+    const protocol = this.#protocol(api, options.version)(args)
+    const { response } = protocol
+    try {
+      const answer = await this.#connection.send({
+        request: protocol.request,
+        response: {
+          decode: options.decode ?? (async (payload) => await response.decode(payload)),
+          parse: async (decoded) => (options.raw === true ? decoded : await response.parse(decoded)),
+        },
+        requestTimeout: options.timeoutMs ?? protocol.requestTimeout,
+        logResponseError: false,
+      })
+      return answer as Answer
+    } catch (error) {
+      throw this.#translate(api, error)
+    }
+  }
+
+  /** Ends the connection at once; requests under way reject. May be called twice. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    // kafkajs's disconnect waits for answers but has stopped the timer that would end that wait: a broker that hangs
+    // would hold it for ever. So what is pending is rejected first, and the socket is not left half open.
+    this.#connection.rejectRequests(new Error('the link was closed'))
+    const { socket } = this.#connection
+    this.#connection.disconnect().then(
+      () => socket?.destroy(),
+      () => socket?.destroy(),
+    )
+  }
+
+  #protocol(api: string, fixed: number | undefined) {
+    const definition = requestDefinitions.requests[api]
+    const key = apiKeys[api]
+    const offered = this.#broker.versions?.[String(key)]
+    if (definition === undefined || key === undefined) throw new TypeError(`no such Kafka request: ${api}`)
+    const newest = Math.max(...definition.versions.map(Number))
+    const version = fixed ?? Math.min(newest, offered?.maxVersion ?? -1)
+    if (offered === undefined || version < offered.minVersion || version > offered.maxVersion) {
+      throw new BrokerError(
+        'unsupported_version',
+        `this Kafka does not offer ${api} in a version known here`,
+        {
+          retryable: false,
+        },
+      )
+    }
+    return definition.protocol({ version })
+  }
+
+  #unreachable(reason: string, cause?: unknown): LinkError {
+    const { host, port } = this.address
+    return new LinkError('kafka_unreachable', `cannot reach Kafka at ${host}:${port}: ${reason}`, {
+      sent: false,
+      cause,
+    })
+  }
+
+  #translate(api: string, error: unknown): BrokerError {
+    if (!(error instanceof Error)) return new LinkError('kafka_no_answer', String(error), { sent: true })
+    const { code } = error as { code?: unknown }
+    if (error.name === 'KafkaJSProtocolError' && typeof code === 'number') {
+      const fault = kafkaFault(code)
+      return new BrokerError(fault.code, `${api}: ${fault.message}`, {
+        retryable: fault.retryable,
+        cause: error,
+      })
+    }
+    // Thrown by `failIfNotConnected` before anything is written: the one failure of `send` that is certain.
+    if (error.name === 'KafkaJSConnectionError' && error.message === 'Not connected') {
+      return this.#unreachable(error.message, error)
+    }
+    const { host, port } = this.address
+    return new LinkError('kafka_no_answer', `${api} to ${host}:${port} got no answer: ${error.message}`, {
+      sent: true,
+      cause: error,
+    })
+  }
+}
