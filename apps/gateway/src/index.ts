@@ -1,1 +1,3 @@
-export {}
+export { type GatewayConfig, parseGatewayConfig } from './config.ts'
+export { startGateway, type StartGateway } from './gateway.ts'
+export { main } from './main.ts'

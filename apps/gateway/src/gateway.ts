@@ -1,0 +1,155 @@
+import { type Broker, createBroker } from '@headrace/broker'
+import { createAuthorize, createHttpServer, listenHttp } from '@headrace/http'
+import {
+  type Activity,
+  type AppAddress,
+  type Clock,
+  createMetrics,
+  type Logger,
+  type Metrics,
+  type RunningApp,
+  runService,
+  type ServiceContext,
+  startManagementServer,
+  systemClock,
+  toRunningApp,
+} from '@headrace/service'
+import type { GatewayConfig } from './config.ts'
+import { createGatewayMetrics } from './gateway-metrics.ts'
+import { gatewayRoutes } from './http/gateway-routes.ts'
+import { createAdmission } from './ingest/admission.ts'
+import { problemOfKafka } from './kafka-problem.ts'
+import { createAnnounceInstance } from './orchestrator/announce-instance.ts'
+import { type AskOrchestrator, createAskOrchestrator } from './orchestrator/ask-orchestrator.ts'
+import { createOrchestratorLink } from './orchestrator/orchestrator-link.ts'
+import { createPublishEvents } from './produce/publish-events.ts'
+import { createStreamDirectory } from './streams/stream-directory.ts'
+import { version } from './version.ts'
+
+export interface StartGateway {
+  config: GatewayConfig
+  log: Logger
+  clock?: Clock
+  activity?: Activity
+  /** Its own unless given: `main` gives one that also counts the process. */
+  metrics?: Metrics
+}
+
+/**
+ * Starts the gateway. It serves as soon as it listens, whether Kafka is there or not: until it is, publishers are
+ * answered 503 and `/readyz` says why. Rejects with PortTakenError.
+ */
+export async function startGateway({
+  config,
+  log,
+  clock = systemClock,
+  activity = {},
+  metrics = createMetrics(),
+}: StartGateway): Promise<RunningApp> {
+  const service = await runService<AppAddress>({
+    name: 'gateway',
+    log,
+    clock,
+    metrics,
+    drainTimeoutMs: config.drainTimeoutMs,
+    start: async (context) => await start(context, { config, activity }),
+  })
+  return toRunningApp(service)
+}
+
+interface StartParts {
+  config: GatewayConfig
+  activity: Activity
+}
+
+/** Acquired in this order, released in the reverse: first no more requests, last the management port. */
+async function start(context: ServiceContext, { config, activity }: StartParts): Promise<AppAddress> {
+  const { log, metrics, health, clock } = context
+  const management = await startManagementServer({
+    host: config.host,
+    port: config.managementPort,
+    health,
+    metrics,
+  })
+  context.onStop(async () => await management.close(), 'management server')
+
+  const broker = createBroker({
+    brokers: config.kafka.brokers,
+    clientId: 'headrace-gateway',
+    logger: log,
+    topics: {
+      mode: config.kafka.topics,
+      replicationFactor: config.kafka.replicationFactor,
+      minInsyncReplicas: minInsyncReplicas(config.kafka.replicationFactor),
+    },
+  })
+  context.onStop(async () => await broker.close(), 'kafka')
+  health.probe('kafka', async () => {
+    await broker.ping(context.signal)
+    return { ok: true, detail: null }
+  })
+
+  const ask = createAskOrchestrator(config.orchestratorUrl)
+  const url = await serve(context, { config, activity, broker, ask })
+  const announce = createAnnounceInstance({ ask, version, log, clock, metrics })
+  announce.start()
+  context.onStop(async () => await announce.stop(), 'instance heartbeat')
+  return { url, managementUrl: management.url }
+}
+
+async function serve(
+  context: ServiceContext,
+  { config, activity, broker, ask }: StartParts & { broker: Broker; ask: AskOrchestrator },
+): Promise<string> {
+  const { log, metrics, clock } = context
+  const { prefix } = config
+  const { topics } = broker
+  const admission = createAdmission(config.inFlight)
+  const gatewayMetrics = createGatewayMetrics(metrics, admission)
+  const directory = createStreamDirectory({ topics, prefix, log, ...config.streams })
+  const producer = broker.producer()
+  context.onStop(async () => await producer.close(), 'producer')
+  const publish = createPublishEvents({
+    producer,
+    streams: directory,
+    prefix,
+    metrics: gatewayMetrics,
+    activity,
+  })
+  const link = createOrchestratorLink(config.orchestratorUrl)
+  context.onStop(() => link.close(), 'orchestrator link')
+
+  const stopping = new AbortController()
+  const app = createHttpServer({
+    log,
+    metrics,
+    name: 'gateway',
+    authorize: createAuthorize(config.access),
+    explain: problemOfKafka,
+  })
+  gatewayRoutes(app, {
+    publish: { admission, streams: directory, publish, metrics: gatewayMetrics, now: () => clock.now() },
+    history: { broker, prefix },
+    streams: {
+      broker,
+      prefix,
+      directory,
+      log,
+      ask,
+      partitions: config.streams.partitions,
+      topics: config.kafka.topics,
+    },
+    status: { broker, ask, version },
+    passThrough: { link, stopping: stopping.signal },
+  })
+  const url = await listenHttp(app, { host: config.host, port: config.port, change: 'HEADRACE_PORT' })
+  context.onStop(async (deadline) => {
+    deadline.addEventListener('abort', () => app.server.closeAllConnections(), { once: true })
+    stopping.abort(new Error('the gateway is stopping'))
+    await app.close()
+  }, 'http server')
+  return url
+}
+
+/** With three copies or more, two must hold an event before it counts as accepted; with fewer there is nothing to ask. */
+const minInsyncReplicas = (replicationFactor: number): number => (replicationFactor >= 3 ? 2 : 1)

@@ -1,0 +1,77 @@
+import { decodeEvent, toWireEvent } from '@headrace/core'
+import type { EventRecord, WireEvent } from '@headrace/schemas'
+import type { MergedRecords } from './merged-records.ts'
+
+/** Which events of a stream are wanted; null asks for nothing. */
+export interface HistoryFilter {
+  matchesTopic: (topic: string) => boolean
+  /** An event's key; an event without one never matches. */
+  key: string | null
+  eventType: string | null
+  /** ms since 1970: first inside, and first outside. */
+  from: number | null
+  to: number | null
+}
+
+/** An event as history shows it: with all headers of its record, those of CloudEvents among them. */
+export type HistoryEvent = WireEvent & { headers: Record<string, string> }
+
+export interface HistoryPage {
+  events: HistoryEvent[]
+  scanned: number
+  /** Records that are no events; triggers set them aside as dead letters. */
+  unreadable: number
+  /** False: the scan stopped at one of its limits. */
+  atEnd: boolean
+}
+
+/** A rare event must not keep a caller waiting for a whole stream: the page ends, and the next goes on. */
+export const SCAN_RECORDS_MAX = 50_000
+export const SCAN_MS_MAX = 2_000
+
+export interface HistoryScan {
+  stream: string
+  records: MergedRecords
+  filter: HistoryFilter
+  /** Events of a page. */
+  limit: number
+  /** A clock that only goes forward, ms. */
+  monotonic: () => number
+}
+
+export async function scanHistory({
+  stream,
+  records,
+  filter,
+  limit,
+  monotonic,
+}: HistoryScan): Promise<HistoryPage> {
+  const page: HistoryPage = { events: [], scanned: 0, unreadable: 0, atEnd: false }
+  const until = monotonic() + SCAN_MS_MAX
+  while (page.events.length < limit && page.scanned < SCAN_RECORDS_MAX) {
+    if (page.scanned > 0 && monotonic() > until) return page
+    const found = await records.next()
+    if (found === null) return { ...page, atEnd: true }
+    page.scanned += 1
+    const decoded = decodeEvent(stream, { partition: found.partition, ...found.record })
+    if (decoded.kind === 'unreadable') page.unreadable += 1
+    else if (passes(decoded.event, filter)) page.events.push(shown(decoded.event, found.record.headers))
+  }
+  return page
+}
+
+function passes(event: EventRecord, { matchesTopic, key, eventType, from, to }: HistoryFilter): boolean {
+  return (
+    matchesTopic(event.topic) &&
+    (key === null || event.key === key) &&
+    (eventType === null || event.eventType === eventType) &&
+    // Kafka finds offsets by time exactly only while its clock goes forward; after a change of leader it may not.
+    (from === null || event.createdAt >= from) &&
+    (to === null || event.createdAt < to)
+  )
+}
+
+export function shown(event: EventRecord, headers: Readonly<Record<string, Buffer>>): HistoryEvent {
+  const text = Object.entries(headers).map(([name, value]) => [name, value.toString('utf8')])
+  return { ...toWireEvent(event), headers: Object.fromEntries(text) as Record<string, string> }
+}

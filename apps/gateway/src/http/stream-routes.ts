@@ -1,0 +1,154 @@
+import { type Broker, eventsTopic } from '@headrace/broker'
+import { cursorParameter, encodeCursor, limitParameter, noQuery, parseQuery } from '@headrace/http'
+import { parseOrProblem, ProblemError, streamOf, type WireList, type WireStream } from '@headrace/schemas'
+import type { Logger } from '@headrace/service'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import { withinDeadline } from '../kafka-deadline.ts'
+import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
+import { putStream, type PutStreamParts, putStreamSchema } from '../streams/put-stream.ts'
+import { noStream, readStream, streamNames, type StreamOnKafka } from '../streams/read-streams.ts'
+import type { StreamDirectory } from '../streams/stream-directory.ts'
+
+export interface StreamParts extends PutStreamParts {
+  broker: Pick<Broker, 'topics' | 'offsets'>
+  directory: StreamDirectory
+  ask: AskOrchestrator
+  log: Logger
+}
+
+const ASK_MS_MAX = 5_000
+/** Kafka may take so long to make or to remove a topic on all its brokers. */
+const CHANGE_MS_MAX = 15_000
+
+const listQuery = z.strictObject({ limit: limitParameter, cursor: cursorParameter(z.string().max(250)) })
+const deleteQuery = z.strictObject({ confirm: z.string().optional() })
+type Named = { Params: { stream: string } }
+
+/** `GET /v1/streams`, `GET|PUT|DELETE /v1/streams/{stream}`. */
+export function streamRoutes(parts: StreamParts) {
+  return async (app: FastifyInstance): Promise<void> => {
+    const url = '/v1/streams/:stream'
+    app.route({
+      method: 'GET',
+      url: '/v1/streams',
+      config: { scope: 'events:read' },
+      handler: async (request) => await listStreams(request, parts),
+    })
+    app.route<Named>({
+      method: 'GET',
+      url,
+      config: { scope: 'events:read' },
+      async handler(request) {
+        parseQuery(noQuery, request.query)
+        const { stream } = request.params
+        const [found] = await describe([stream], request, parts)
+        return found
+      },
+    })
+    app.route<Named>({
+      method: 'PUT',
+      url,
+      config: { scope: 'admin' },
+      async handler(request, reply) {
+        parseQuery(noQuery, request.query)
+        const { stream } = request.params
+        const wanted = parseOrProblem(putStreamSchema, request.body ?? {})
+        const made = await withinDeadline(putStream(stream, wanted, parts), CHANGE_MS_MAX)
+        const [found] = await describe([stream], request, parts)
+        reply.code(made ? 201 : 200)
+        return found
+      },
+    })
+    app.route<Named>({
+      method: 'DELETE',
+      url,
+      config: { scope: 'admin' },
+      async handler(request, reply) {
+        await deleteStream(request.params.stream, parseQuery(deleteQuery, request.query), parts)
+        reply.code(204)
+      },
+    })
+  }
+}
+
+async function listStreams(request: FastifyRequest, parts: StreamParts): Promise<WireList<WireStream>> {
+  const { limit, cursor } = parseQuery(listQuery, request.query)
+  const names = await withinDeadline(streamNames(parts), ASK_MS_MAX)
+  const behind = cursor === undefined ? names : names.filter((name) => name > cursor)
+  const page = behind.slice(0, limit)
+  const last = page.at(-1)
+  const nextCursor = behind.length > page.length && last !== undefined ? encodeCursor(last) : null
+  return { data: await describe(page, request, parts), next_cursor: nextCursor }
+}
+
+const triggersShape = z.object({
+  data: z.array(z.object({ id: z.string(), pattern: z.string(), status: z.string() })),
+  next_cursor: z.string().nullable(),
+})
+
+/** What Kafka says of the streams, and which triggers read them where the orchestrator can be asked. */
+async function describe(
+  streams: readonly string[],
+  request: FastifyRequest,
+  parts: StreamParts,
+): Promise<WireStream[]> {
+  const reading = Promise.all(
+    streams.map(async (stream) => {
+      if (stream.includes('/') || streamOf(stream) === '') throw noStream(stream)
+      return await readStream(stream, parts)
+    }),
+  )
+  const [found, triggers] = await Promise.all([
+    withinDeadline(reading, ASK_MS_MAX),
+    triggersByStream(parts.ask, request.headers.authorization),
+  ])
+  return found.map((stream: StreamOnKafka) => ({
+    ...stream,
+    triggers: triggers === null ? null : (triggers.get(stream.name) ?? []),
+    // No workflow can wait for an event yet.
+    waited: triggers === null ? null : false,
+  }))
+}
+
+async function triggersByStream(
+  ask: AskOrchestrator,
+  authorization: string | undefined,
+): Promise<Map<string, string[]> | null> {
+  const byStream = new Map<string, string[]>()
+  let cursor: string | null = ''
+  while (cursor !== null) {
+    const path: string = `/v1/triggers?limit=200${cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`}`
+    const page = await ask.get(path, triggersShape, { authorization })
+    if (page === null) return null
+    for (const { id, pattern } of page.data) {
+      const stream = streamOf(pattern)
+      byStream.set(stream, [...(byStream.get(stream) ?? []), id])
+    }
+    cursor = page.next_cursor
+  }
+  return byStream
+}
+
+async function deleteStream(
+  stream: string,
+  { confirm }: { confirm?: string | undefined },
+  { broker, prefix, directory, log, topics }: StreamParts,
+): Promise<void> {
+  if (confirm !== stream) {
+    const detail = `must repeat the name of the stream: ?confirm=${stream.slice(0, 200)}; its events are removed for good`
+    throw new ProblemError('invalid_query', `?confirm: ${detail}`, {
+      errors: [{ pointer: '?confirm', code: 'invalid_query', detail }],
+    })
+  }
+  const topic = eventsTopic(prefix, stream).name
+  const { failed } = await withinDeadline(broker.topics.describe([topic]), ASK_MS_MAX)
+  if (failed.get(topic) === 'unknown_topic' || stream.includes('/')) throw noStream(stream)
+  if (topics !== 'create') {
+    const detail = `HEADRACE_KAFKA_TOPICS=${topics} forbids to change topics here`
+    throw new ProblemError('stream_exists', detail)
+  }
+  await withinDeadline(broker.topics.deleteTopic(topic), CHANGE_MS_MAX)
+  directory.forget(stream)
+  log.info({ event: 'stream.deleted', stream }, `stream ${stream} was deleted with its events`)
+}

@@ -1,0 +1,77 @@
+import { randomUUID } from 'node:crypto'
+import { encodedBytes, encodeEvent, type KafkaEvent } from '@headrace/core'
+import { type FieldFault, limits, ProblemError, type PublishEvent, streamOf } from '@headrace/schemas'
+import { derivedEventId } from './idempotency.ts'
+import type { EventsBody } from './parse-events.ts'
+
+/** An event that is valid and encoded: all that is left is to write it. */
+export interface PreparedEvent {
+  id: string
+  /** The id as the caller gave it; null where the gateway made or derived it. */
+  callerId: string | null
+  topic: string
+  stream: string
+  pointer: string
+  record: KafkaEvent
+}
+
+export interface Publisher {
+  /** Of the API key the request came with. */
+  keyId: string
+  idempotencyKey: string | null
+  traceparent: string | null
+  /** ms since 1970. */
+  now: number
+}
+
+/**
+ * Gives each event its id and source and encodes it. An id that came from outside, or was derived from an
+ * `Idempotency-Key`, may come again and is marked to be looked for; one made here cannot.
+ * Throws `event_too_large` with the pointers of all events over the limit.
+ */
+export function prepareEvents(body: EventsBody, publisher: Publisher): PreparedEvent[] {
+  const faults: FieldFault[] = []
+  const prepared = body.events.map((event, index) => {
+    const pointer = body.pointerOf(index)
+    const { record, id } = encode(event, index, publisher)
+    const bytes = encodedBytes(record)
+    if (bytes > limits.eventBytesMax) {
+      const detail = `the event is ${bytes} bytes as it is written, at most ${limits.eventBytesMax} are possible; send large content by reference`
+      faults.push({ pointer, code: 'event_too_large', detail })
+    }
+    return {
+      id,
+      callerId: event.id ?? null,
+      topic: event.topic,
+      stream: streamOf(event.topic),
+      pointer,
+      record,
+    }
+  })
+  if (faults.length > 0) throw ProblemError.fromFaults(faults)
+  return prepared
+}
+
+function encode(
+  event: PublishEvent,
+  index: number,
+  { keyId, idempotencyKey, traceparent, now }: Publisher,
+): { id: string; record: KafkaEvent } {
+  const derived = event.id === undefined && idempotencyKey !== null
+  const given = {
+    source: event.source ?? `headrace:${keyId}`,
+    topic: event.topic,
+    eventType: event.event_type ?? null,
+    data: event.data,
+    key: event.key ?? null,
+    time: now,
+    traceparent,
+    dedup: derived || event.id !== undefined,
+  }
+  const id = event.id ?? (derived ? '' : randomUUID())
+  const record = encodeEvent({ ...given, id })
+  if (!derived) return { id, record }
+  const derivedId = derivedEventId({ keyId, idempotencyKey, index, event, value: record.value })
+  record.headers['ce_id'] = derivedId
+  return { id: derivedId, record }
+}

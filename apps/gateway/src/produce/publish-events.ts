@@ -1,0 +1,76 @@
+import { eventsTopic, type CoalescingProducer, type OutgoingRecord } from '@headrace/broker'
+import { crashPoint } from '@headrace/core'
+import type { Activity } from '@headrace/service'
+import type { PreparedEvent } from '../ingest/prepare-events.ts'
+import type { GatewayMetrics } from '../gateway-metrics.ts'
+import type { StreamDirectory } from '../streams/stream-directory.ts'
+import { eventOutcome, type EventOutcome } from './event-outcome.ts'
+
+export interface PublisherParts {
+  producer: CoalescingProducer
+  streams: StreamDirectory
+  prefix: string
+  metrics: GatewayMetrics
+  activity: Activity
+}
+
+/** Writes events and tells the fate of each, in their order. Resolves within `deadlineMs`. */
+export type PublishEvents = (events: readonly PreparedEvent[], deadlineMs: number) => Promise<EventOutcome[]>
+
+/**
+ * Hands all events of a request to the producer at once: it gathers them with those of other requests while a send is
+ * in flight, keeps the order within a partition, and attempts nothing there after a failure.
+ */
+export function createPublishEvents({
+  producer,
+  streams,
+  prefix,
+  metrics,
+  activity,
+}: PublisherParts): PublishEvents {
+  const topicByStream = new Map<string, string>()
+  const topicOf = (stream: string): string => {
+    let topic = topicByStream.get(stream)
+    if (topic === undefined) {
+      topic = eventsTopic(prefix, stream).name
+      topicByStream.set(stream, topic)
+    }
+    return topic
+  }
+
+  return async (events, deadlineMs) => {
+    const records = events.map(({ stream, record }): OutgoingRecord => {
+      const { key, value, headers } = record
+      return { topic: topicOf(stream), partition: null, key, value, headers }
+    })
+    crashPoint('gateway.before-produce')
+    const began = performance.now()
+    const outcomes = await producer.produce(records, { deadlineMs })
+    metrics.produced(events.length, (performance.now() - began) / 1_000)
+    crashPoint('gateway.after-produce-before-reply')
+    return events.map((event, index) => {
+      const outcome = outcomes[index] ?? {
+        status: 'unknown',
+        code: 'no_outcome',
+        message: 'the producer told nothing about this event',
+      }
+      if (outcome.status === 'refused' && outcome.code === 'unknown_topic') streams.forget(event.stream)
+      const told = eventOutcome(event, outcome)
+      tell(told, { metrics, activity })
+      return told
+    })
+  }
+}
+
+function tell(
+  outcome: EventOutcome,
+  { metrics, activity }: Pick<PublisherParts, 'metrics' | 'activity'>,
+): void {
+  if (outcome.kind === 'failed') {
+    metrics.rejected(outcome.problem.code, 1)
+    return
+  }
+  const { id, topic, stream, partition, sequence_id: sequenceId } = outcome.event
+  metrics.accepted(stream)
+  activity.eventAccepted?.({ id, topic, partition, sequenceId })
+}

@@ -1,0 +1,86 @@
+import { type Broker, eventsTopic } from '@headrace/broker'
+import { durationMs, ProblemError, topicFault } from '@headrace/schemas'
+import type { Logger } from '@headrace/service'
+import { z } from 'zod'
+import { refuseLongName, refuseTooMany } from './stream-directory.ts'
+
+/** Of one topic; more cost every broker and every consumer. */
+const PARTITIONS_MAX = 1_000
+/** Below it Kafka's own clean-up, which runs every few minutes, decides. */
+const RETENTION_MS_LEAST = 60_000
+const RETENTION_MS_MAX = 10 * 366 * 24 * 3_600_000
+
+export const putStreamSchema = z.strictObject({
+  partitions: z.int().min(1).max(PARTITIONS_MAX).optional(),
+  retention: z
+    .union([z.string(), z.number()], { error: 'must be a duration such as "7d", or a number of seconds' })
+    .transform((duration, context) => {
+      const ms = durationMs(duration)
+      if (ms !== null && ms >= RETENTION_MS_LEAST && ms <= RETENTION_MS_MAX) return ms
+      context.addIssue({
+        code: 'custom',
+        message: 'must be a duration such as "7d", from 1 minute to 10 years',
+      })
+      return z.NEVER
+    })
+    .optional(),
+})
+export type PutStream = z.infer<typeof putStreamSchema>
+
+export interface PutStreamParts {
+  broker: Pick<Broker, 'topics'>
+  prefix: string
+  /** Where the request names none. */
+  partitions: number
+  /** HEADRACE_KAFKA_TOPICS. */
+  topics: 'create' | 'verify' | 'off'
+  log: Logger
+}
+
+/**
+ * Makes the stream, or changes its retention. Its number of partitions is for life: with another number the events of
+ * a key would go to another partition, and their order would be lost. Returns whether it was made.
+ */
+export async function putStream(stream: string, wanted: PutStream, parts: PutStreamParts): Promise<boolean> {
+  const { broker, prefix, log } = parts
+  const fault = stream.includes('/') ? 'the name of a stream holds no /' : topicFault(stream)
+  if (fault !== null) throw new ProblemError('invalid_topic', fault)
+  refuseLongName(prefix, stream)
+  const plan = eventsTopic(prefix, stream)
+  const { known, failed } = await broker.topics.describe([plan.name])
+  if (failed.get(plan.name) !== 'unknown_topic') {
+    await change(stream, wanted, { ...parts, existing: known.get(plan.name)?.partitions ?? null })
+    return false
+  }
+  if (parts.topics !== 'create') {
+    const detail = `there is no Kafka topic ${plan.name}, and HEADRACE_KAFKA_TOPICS=${parts.topics} forbids to make it here`
+    throw new ProblemError('stream_not_found', detail)
+  }
+  await refuseTooMany(broker.topics, prefix, 1)
+  const partitions = wanted.partitions ?? parts.partitions
+  const retention = wanted.retention === undefined ? {} : { 'retention.ms': String(wanted.retention) }
+  await broker.topics.ensureTopics([{ ...plan, config: { ...plan.config, ...retention }, partitions }])
+  log.info({ event: 'stream.created', stream, partitions }, `stream ${stream} was made`)
+  return true
+}
+
+async function change(
+  stream: string,
+  { partitions, retention }: PutStream,
+  { broker, prefix, topics, existing, log }: PutStreamParts & { existing: number | null },
+): Promise<void> {
+  if (existing !== null && partitions !== undefined && partitions !== existing) {
+    const detail = `the stream ${stream} has ${existing} partitions, and their number is for life: it decides where the events of a key go`
+    throw new ProblemError('stream_exists', detail)
+  }
+  if (retention === undefined) return
+  if (topics !== 'create') {
+    const detail = `the stream ${stream} exists, and HEADRACE_KAFKA_TOPICS=${topics} forbids to change it here`
+    throw new ProblemError('stream_exists', detail)
+  }
+  await broker.topics.alterConfigs(eventsTopic(prefix, stream).name, { 'retention.ms': String(retention) })
+  log.info(
+    { event: 'stream.changed', stream, retention_ms: retention },
+    `stream ${stream} has a new retention`,
+  )
+}
