@@ -1,8 +1,15 @@
 import { ProblemError } from '@headrace/schemas'
 import type { FastifyReply } from 'fastify'
 
-/** Answers with `application/problem+json`, and with `Retry-After` and `Allow` where the problem has them. */
-export function sendProblem(reply: FastifyReply, problem: ProblemError): FastifyReply {
+/**
+ * Answers with `application/problem+json`, and with `Retry-After` and `Allow` where the problem has them.
+ * `members`: what a route says beside the problem's own members (RFC 9457 §3.2).
+ */
+export function sendProblem(
+  reply: FastifyReply,
+  problem: ProblemError,
+  members: Readonly<Record<string, unknown>> = {},
+): FastifyReply {
   const body = problem.toProblem(reply.request.id)
   if (problem.retryAfterSeconds !== null) reply.header('retry-after', String(problem.retryAfterSeconds))
   if (problem.allow !== null) reply.header('allow', problem.allow.join(', '))
@@ -10,7 +17,7 @@ export function sendProblem(reply: FastifyReply, problem: ProblemError): Fastify
     .code(body.status)
     .header('content-type', 'application/problem+json')
     .serializer((value) => JSON.stringify(value))
-    .send(body)
+    .send({ ...body, ...members })
 }
 
 const mediaType = new ProblemError('unsupported_media_type', 'Send Content-Type: application/json')

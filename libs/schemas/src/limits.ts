@@ -33,6 +33,8 @@ export const limits = {
   workerConcurrencyMax: 10_000,
   /** Longest `?wait=` of a run, in ms. */
   runWaitMsMax: 60_000,
+  /** Faults that one problem lists; the rest is counted in its detail. */
+  problemErrorsMax: 100,
   listLimitMax: 200,
   listLimitDefault: 50,
 } as const

@@ -1,3 +1,5 @@
+import { limits } from './limits.ts'
+
 /**
  * The registry of problem codes (RFC 9457, `application/problem+json`). A code is never reused for another meaning;
  * docs/problems.md has each with what to do about it, compared with this table by a test.
@@ -114,7 +116,7 @@ export class ProblemError extends Error {
   }
 
   /**
-   * Many faults as one problem: their common code, else `invalid_request`.
+   * Many faults as one problem: their common code, else `invalid_request`; the first 100 are listed.
    * The status is that of the code, so a body over its limit is a 413 also inside a batch.
    */
   static fromFaults(faults: FieldFault[]): ProblemError {
@@ -123,7 +125,7 @@ export class ProblemError extends Error {
     const code = faults.every((fault) => fault.code === first.code) ? first.code : 'invalid_request'
     const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : ''
     return new ProblemError(code, `${first.pointer || 'the body'}: ${first.detail}${more}`, {
-      errors: faults,
+      errors: faults.slice(0, limits.problemErrorsMax),
     })
   }
 

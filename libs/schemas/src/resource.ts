@@ -84,7 +84,8 @@ export interface WireQueue {
 }
 
 export interface ComponentStatus {
-  status: 'ok' | 'degraded' | 'down'
+  /** `unknown`: the orchestrator, which knows, cannot be asked. */
+  status: 'ok' | 'degraded' | 'down' | 'unknown'
   instances: number
 }
 
@@ -92,6 +93,6 @@ export interface WireStatus {
   status: 'ok' | 'degraded'
   version: string
   kafka: { status: 'ok' | 'down'; brokers: string[] }
-  postgres: { status: 'ok' | 'down' }
+  postgres: { status: 'ok' | 'down' | 'unknown' }
   components: { gateway: ComponentStatus; trigger_service: ComponentStatus; orchestrator: ComponentStatus }
 }
