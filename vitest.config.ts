@@ -2,14 +2,11 @@ import { defineConfig } from 'vitest/config'
 
 // Projects by what a test needs: nothing, a Kafka and a Postgres, whole processes, or processes to kill.
 // Deadlines are ten times what is usual: a slow machine must never be a failed test.
+// Vitest hands the conditions on to Node, for require() too: naming 'import' or 'module' would give CommonJS packages ES modules.
+const conditions = ['@headrace/source', 'node']
 const source = {
-  resolve: { conditions: ['@headrace/source', 'node', 'import', 'module', 'default'] },
-  ssr: {
-    resolve: {
-      conditions: ['@headrace/source', 'node', 'import', 'module', 'default'],
-      externalConditions: ['@headrace/source'],
-    },
-  },
+  resolve: { conditions },
+  ssr: { resolve: { conditions, externalConditions: ['@headrace/source'] } },
 }
 const services = {
   globalSetup: ['libs/testing/src/global-setup.ts'],

@@ -6,7 +6,8 @@ export {
   type FolderLock,
 } from './data-folder.ts'
 export { freePort } from './free-port.ts'
-export { hasDocker } from './kafka-docker.ts'
+export { hasDocker, hasImage, KAFKA_IMAGE, kafkaImageSettings } from './kafka-docker.ts'
+export { kafkaAnswers } from './kafka-ready.ts'
 export { KAFKA_VERSION, type OnProgress } from './kafka-jars.ts'
 export { NoKafkaError, startKafka, type LocalKafka, type StartKafkaOptions } from './kafka.ts'
 export { startPostgres, type LocalPostgres, type StartPostgresOptions } from './postgres.ts'

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -66,7 +66,7 @@ export async function startDockerKafka({
   })
   // What a killed process left behind; removing a container keeps its volume.
   await docker('rm', '--force', container).catch(() => undefined)
-  const settings = Object.entries(imageSettings(port)).flatMap(([name, value]) => [
+  const settings = Object.entries(kafkaImageSettings(port)).flatMap(([name, value]) => [
     '--env',
     `${name}=${value}`,
   ])
@@ -106,29 +106,25 @@ export async function removeDockerKafka(folder: string, env: NodeJS.ProcessEnv):
 }
 
 async function pullImage(env: NodeJS.ProcessEnv, onProgress: OnProgress): Promise<void> {
-  const present = await run('docker', ['image', 'inspect', KAFKA_IMAGE], { env }).then(
+  if (await hasImage(KAFKA_IMAGE, env)) return
+  onProgress(`fetching the image ${KAFKA_IMAGE} (about 400 MB, once)`)
+  try {
+    await run('docker', ['pull', '--quiet', KAFKA_IMAGE], { env })
+  } catch (error) {
+    throw new Error(`Docker could not fetch ${KAFKA_IMAGE}`, { cause: error })
+  }
+}
+
+/** Whether the Docker daemon has this image already. */
+export async function hasImage(image: string, env: NodeJS.ProcessEnv): Promise<boolean> {
+  return await run('docker', ['image', 'inspect', image], { env }).then(
     () => true,
     () => false,
   )
-  if (present) return
-  onProgress(`fetching the image ${KAFKA_IMAGE} (about 400 MB, once)`)
-  const child = spawn('docker', ['pull', '--quiet', KAFKA_IMAGE], {
-    env,
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  let words = ''
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    words += text
-  })
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', resolve)
-  })
-  if (code !== 0) throw new Error(`Docker could not fetch ${KAFKA_IMAGE}: ${words.trim()}`)
 }
 
 /** The image turns KAFKA_A_B into a.b of server.properties; the same small settings as without Docker. */
-function imageSettings(port: number): Record<string, string | number> {
+export function kafkaImageSettings(port: number): Record<string, string | number> {
   return {
     KAFKA_NODE_ID: 1,
     KAFKA_PROCESS_ROLES: 'broker,controller',

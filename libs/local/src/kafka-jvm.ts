@@ -35,7 +35,7 @@ export async function startJvmKafka(
   const { folder, logFile, java, jars, env, onProgress } = options
   const properties = join(folder, 'server.properties')
   const logDir = join(folder, 'data')
-  const orphans = await endOrphans({ program: 'java', path: properties, stopSignal: 'SIGTERM' })
+  const orphans = await endOrphans({ program: 'java', folder, stopSignal: 'SIGTERM' })
   if (orphans.length > 0)
     onProgress(`ended a Kafka that was left behind on this folder (pid ${orphans.join(', ')})`)
   const ports = await keepPorts({

@@ -97,7 +97,7 @@ async function startEmbedded(
   { onProgress, port: fixed, settings = {} }: StartPostgresOptions,
 ): Promise<{ url: string; server: ServerProcess }> {
   const data = join(folder, 'data')
-  const orphans = await endOrphans({ program: 'postgres', path: data, stopSignal: 'SIGINT' })
+  const orphans = await endOrphans({ program: 'postgres', folder, stopSignal: 'SIGINT' })
   if (orphans.length > 0)
     onProgress(`ended a Postgres that was left behind on this folder (pid ${orphans.join(', ')})`)
   const binaries = await findPostgresBinaries()

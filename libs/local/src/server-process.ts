@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { open, readFile, rename, stat } from 'node:fs/promises'
-import { basename } from 'node:path'
+import { basename, sep } from 'node:path'
 import { isAlive, listProcesses } from './process-table.ts'
 import { poll } from './poll.ts'
 
@@ -96,20 +96,20 @@ async function tail(file: string): Promise<string> {
 export interface OrphanSearch {
   /** The program, by the last part of its path: `java`, `postgres`. */
   program: string
-  /** A path inside our data folder that the command line must name. */
-  path: string
+  /** Our folder: the command line must name it, or something in it. */
+  folder: string
   stopSignal: NodeJS.Signals
 }
 
 /**
  * Ends servers that an earlier process of ours left behind on this very folder (it was killed with -9). The proof
- * that one is ours is its own command line: the program, and a path of this folder. Call it with the folder locked.
+ * that one is ours is its own command line: the program, and a path in this folder. Call it with the folder locked.
  * Returns the pids that were ended.
  */
-export async function endOrphans({ program, path, stopSignal }: OrphanSearch): Promise<number[]> {
+export async function endOrphans({ program, folder, stopSignal }: OrphanSearch): Promise<number[]> {
   const orphans = (await listProcesses()).filter(
     ({ pid, args, commandLine }) =>
-      pid !== process.pid && basename(args[0] ?? '') === program && namesPath(args, commandLine, path),
+      pid !== process.pid && basename(args[0] ?? '') === program && namesFolder(args, commandLine, folder),
   )
   await Promise.all(
     orphans.map(async ({ pid }) => {
@@ -120,9 +120,11 @@ export async function endOrphans({ program, path, stopSignal }: OrphanSearch): P
   return orphans.map(({ pid }) => pid)
 }
 
-function namesPath(args: string[], commandLine: string, path: string): boolean {
-  if (process.platform === 'linux') return args.includes(path)
-  return `${commandLine} `.includes(` ${path} `)
+/** Whether an argument is the folder or lies in it. Without exact arguments, whether an argument may start there. */
+export function namesFolder(args: string[], commandLine: string, folder: string): boolean {
+  const inside = folder + sep
+  if (process.platform === 'linux') return args.some((arg) => arg === folder || arg.startsWith(inside))
+  return commandLine.includes(` ${inside}`) || `${commandLine} `.includes(` ${folder} `)
 }
 
 async function endByPid(pid: number, signal: NodeJS.Signals, deadlineMs: number): Promise<boolean> {

@@ -1,1 +1,23 @@
-export {}
+export { freePort } from '@headrace/local'
+export { createDatabase, createEmptyDatabase, type TestDatabase } from './database.ts'
+export { eventually, type EventuallyOptions } from './eventually.ts'
+export { atFileEnd, endEverything } from './file-end.ts'
+export { infra, testFolder } from './infra.ts'
+export { movableClock, type MovableClock } from './movable-clock.ts'
+export {
+  isRefused,
+  startOwnKafka,
+  startOwnPostgres,
+  type OwnKafka,
+  type OwnPostgres,
+  type OwnServer,
+} from './own-server.ts'
+export { readTopic, type LogRecord } from './read-topic.ts'
+export {
+  REPOSITORY,
+  startHeadrace,
+  startProcess,
+  type ProcessExit,
+  type StartProcessOptions,
+  type TestProcess,
+} from './test-process.ts'
