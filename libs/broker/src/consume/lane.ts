@@ -38,7 +38,7 @@ export interface LanedConsumerOptions {
   /** Makes the owner's side of a newly assigned partition. `signal` aborts when it is lost; a rebalance in which it stays ours changes nothing. */
   lane(args: { topic: string; partition: number; signal: AbortSignal }): LaneHandler
   /**
-   * After each join: the lanes new to us, and all. Answers where new lanes start (`topic/partition` → offset; null or
+   * After a join that brought new lanes: these, and all. Answers where new lanes start (`topic/partition` → offset; null or
    * absent: the group's offset). No lane is fetched before its start is known, heartbeats go on meanwhile; a rejection is
    * logged and tried again for as long as the lanes are ours.
    */

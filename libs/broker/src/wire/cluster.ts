@@ -116,12 +116,18 @@ export class Cluster {
     return coordinator.nodeId
   }
 
-  /** Ends all connections at once. */
-  close(): void {
-    this.#closed = true
+  /** Ends all connections at once, what is under way on them rejects; the next use opens others. */
+  dropAll(): void {
     for (const link of this.#links.values()) link.close()
     this.#links.clear()
     this.#bootstrap?.close()
+    this.#bootstrap = null
+  }
+
+  /** Ends all connections for good. */
+  close(): void {
+    this.#closed = true
+    this.dropAll()
   }
 
   #learn(nodeId: number, address: Address): void {
