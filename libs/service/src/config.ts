@@ -41,30 +41,33 @@ export function parseConfig<Schema extends z.ZodObject>(
   { allowed = [] }: ParseConfigOptions = {},
 ): z.output<Schema> {
   const own = Object.keys(schema.shape)
-  const known = new Set<string>([...own, ...KNOWN_SETTINGS, ...allowed])
-  const problems = Object.keys(env)
-    .filter((name) => name.startsWith('HEADRACE_') && !name.startsWith('HEADRACE_TEST_') && !known.has(name))
-    .sort()
-    .map((variable): ConfigProblem => {
-      const nearest = nearestName(variable, known)
-      const hint = nearest === null ? '' : `; did you mean ${nearest}?`
-      return { variable, message: `there is no such setting${hint}` }
-    })
   const values: Record<string, string> = {}
   for (const name of own) {
     const value = env[name]
     if (value !== undefined && value !== '') values[name] = value
   }
   const parsed = schema.safeParse(values)
-  if (!parsed.success) {
-    for (const issue of parsed.error.issues) {
-      const variable = String(issue.path[0] ?? 'settings')
-      const missing = !Object.hasOwn(values, variable) && own.includes(variable)
-      problems.unshift({ variable, message: missing ? 'must be set' : issue.message })
-    }
-  }
-  if (problems.length > 0 || !parsed.success) throw new ConfigError(problems)
-  return parsed.data
+  const unknown = unknownSettings(env, new Set<string>([...own, ...KNOWN_SETTINGS, ...allowed]))
+  if (parsed.success && unknown.length === 0) return parsed.data
+  const wrong = (parsed.error?.issues ?? []).map((issue): ConfigProblem => {
+    const variable = String(issue.path[0] ?? 'settings')
+    const missing = own.includes(variable) && !Object.hasOwn(values, variable)
+    return { variable, message: missing ? 'must be set' : issue.message }
+  })
+  throw new ConfigError([...wrong, ...unknown])
+}
+
+function unknownSettings(env: Environment, known: ReadonlySet<string>): ConfigProblem[] {
+  return Object.keys(env)
+    .filter((name) => name.startsWith('HEADRACE_') && !name.startsWith('HEADRACE_TEST_') && !known.has(name))
+    .sort()
+    .map((variable) => {
+      const nearest = nearestName(variable, known)
+      return {
+        variable,
+        message: `there is no such setting${nearest === null ? '' : `; did you mean ${nearest}?`}`,
+      }
+    })
 }
 
 /** The known name that is fewest edits away, if it is near enough to be what was meant. */

@@ -19,6 +19,9 @@ export const EXIT_CODES = {
 /** 128 + the signal's number, as a shell reports it: for a second signal, which ends the process at once. */
 const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const
 
+/** Any long time: the timer does nothing but exist. */
+const KEEP_ALIVE_MS = 3_600_000
+
 /** What `runMain` needs of a running thing; a `RunningService` is one. */
 export interface Stoppable {
   stop(reason?: string): Promise<StopOutcome>
@@ -53,6 +56,8 @@ export async function runMain({ start, log = () => null }: MainOptions): Promise
       else running.stop(name).catch(fail)
     })
   }
+  // A service may for a moment have nothing open that keeps Node alive; it ends when it is stopped, not then.
+  setInterval(() => undefined, KEEP_ALIVE_MS)
   try {
     installCrashPoint(process.env)
     running = await start(starting.signal)

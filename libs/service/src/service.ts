@@ -21,7 +21,7 @@ export interface ServiceContext {
   health: Health
   metrics: Metrics
   /** Registers a release, to be called in reverse order. `deadline` is aborted when there is no more time to drain. */
-  onStop(release: (deadline: AbortSignal) => Promise<void> | void, name?: string): void
+  onStop: (release: (deadline: AbortSignal) => Promise<void> | void, name?: string) => void
 }
 
 export interface ServiceOptions<Handle = void> {
