@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, readFile, rename, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { link, mkdir, readFile, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { processIdentity } from './process-table.ts'
 
 /**
  * A folder that one process at a time works in.
  *
  * I1  the lock is a hard link, which either is made or is not: two starts cannot both hold it
- * I2  a lock whose process is gone (pid and start time) is stale, and is taken over by exactly one
+ * I2  a lock whose process is gone (pid and start time) is stale. It is removed under a guard, a second hard link,
+ *     after looking again: else a slow contender would remove the lock of whoever was faster
  */
 export interface FolderLock {
   readonly path: string
@@ -31,8 +33,9 @@ const LOCK_FILE = 'lock.json'
 const MARKER_FILE = 'headrace.json'
 /** Everything that we ever make in a data folder, and so all that a reset deletes. */
 const OUR_ENTRIES = ['kafka', 'postgres', 'logs', LOCK_FILE, MARKER_FILE]
-/** Each turn one of the contenders wins, so a few are plenty. */
-const LOCK_ATTEMPTS_MAX = 10
+/** Another contender holds the guard for as long as it takes to read one file. */
+const LOCK_RETRY_MS = 10
+const LOCK_ATTEMPTS_MAX = 500
 
 /** Makes the folder if need be, and takes it. Rejects with DataFolderInUseError. */
 export async function lockFolder(folder: string): Promise<FolderLock> {
@@ -47,20 +50,36 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
     for (let attempt = 0; attempt < LOCK_ATTEMPTS_MAX; attempt += 1) {
       if (await linked(mine, lock)) return { path, release: async () => await releaseLock(lock, content) }
       const holder = await readHolder(lock)
-      if (holder !== null && (await processIdentity(holder.pid)) === holder.identity) {
-        throw new DataFolderInUseError(path, holder.pid)
-      }
-      // Moved aside, not deleted: if another took it over in between, what we moved is not what we read.
-      const stale = `${mine}.stale`
-      await rename(lock, stale).catch(ignoreAbsent)
-      const moved = await readHolder(stale)
-      if (moved !== null && JSON.stringify(moved) !== JSON.stringify(holder)) await linked(stale, lock)
-      await unlink(stale).catch(ignoreAbsent)
+      if (holder !== null && (await holds(holder))) throw new DataFolderInUseError(path, holder.pid)
+      await removeStale(lock, mine)
     }
     throw new Error(`could not lock the data folder ${path}`)
   } finally {
     await unlink(mine).catch(ignoreAbsent)
   }
+}
+
+/** Removes the lock if it still is that of a process that is gone; or waits a moment, if another is about to. */
+async function removeStale(lock: string, mine: string): Promise<void> {
+  const guard = `${lock}.guard`
+  if (await linked(mine, guard)) {
+    try {
+      const holder = await readHolder(lock)
+      if (holder === null || !(await holds(holder))) await unlink(lock).catch(ignoreAbsent)
+    } finally {
+      await unlink(guard).catch(ignoreAbsent)
+    }
+    return
+  }
+  const guardian = await readHolder(guard)
+  // It was killed between two lines above.
+  if (guardian !== null && !(await holds(guardian))) await unlink(guard).catch(ignoreAbsent)
+  await delay(LOCK_RETRY_MS)
+}
+
+/** Whether the process that wrote this is still there. */
+async function holds(holder: Holder): Promise<boolean> {
+  return (await processIdentity(holder.pid)) === holder.identity
 }
 
 /** `end`, and then the lock's release, whatever became of `end`. */
@@ -109,7 +128,7 @@ async function readHolder(lock: string): Promise<Holder | null> {
 export async function folderHolder(folder: string): Promise<number | null> {
   const holder = await readHolder(join(folder, LOCK_FILE))
   if (holder === null) return null
-  return (await processIdentity(holder.pid)) === holder.identity ? holder.pid : null
+  return (await holds(holder)) ? holder.pid : null
 }
 
 /**
