@@ -1,1 +1,91 @@
-export {}
+export { openStore, type Store, type StoreOptions } from './connection.ts'
+export { classify, type FaultKind, isolate, type Isolated, withRetries } from './fault.ts'
+export { migrate, schemaVersion } from './migrate.ts'
+export { ensurePartitions } from './partitions.ts'
+export { dropOrTrimPartitions, type Retention, retentionDefault, type RetentionOutcome } from './retention.ts'
+export { newRunIds, runIdTime } from './run-id.ts'
+export { createServerClock, type ServerClock } from './server-clock.ts'
+
+export {
+  applyCommands,
+  type CommandsOutcome,
+  type EndedRun,
+  type WorkerCommand,
+} from './queries/apply-commands.ts'
+export { claimRuns, type ClaimRequest } from './queries/claim-runs.ts'
+export { type CreatedRun, createRun, type NewRun } from './queries/create-run.ts'
+export {
+  createCursors,
+  type CursorRow,
+  cursorsOfTriggers,
+  type CursorStatus,
+  loadCursors,
+  type NewCursor,
+  setCursorStatus,
+} from './queries/cursors.ts'
+export {
+  type CursorMove,
+  type CursorName,
+  flushWindows,
+  readRuns,
+  type WindowRun,
+} from './queries/flush-windows.ts'
+export {
+  type Heartbeat,
+  type HeartbeatOutcome,
+  heartbeatWorker,
+  type RunAt,
+} from './queries/heartbeat-worker.ts'
+export {
+  beatInstance,
+  type Component,
+  dropOldInstances,
+  type Instance,
+  listInstances,
+} from './queries/instances.ts'
+export {
+  getRun,
+  listRunNotes,
+  listRuns,
+  listSteps,
+  readRunEnds,
+  type RunFilter,
+  type RunNote,
+} from './queries/read-runs.ts'
+export {
+  countLiveRuns,
+  getWorkflow,
+  listQueues,
+  listWorkers,
+  listWorkflows,
+  type LiveCount,
+  type QueueRecord,
+  type WorkerRecord,
+  type WorkflowRecord,
+  workflowsWithoutWorker,
+} from './queries/read-workflows.ts'
+export {
+  type LostRun,
+  recoverDeadWorkers,
+  type Recovered,
+  requeueForgotten,
+  workerDeadAfterMs,
+} from './queries/recover-runs.ts'
+export {
+  registerApp,
+  type Registration,
+  type RegistrationConflict,
+  type RegistrationOutcome,
+  type StreamEnds,
+} from './queries/register-app.ts'
+export type { RunRecord, StepRecord } from './queries/run-record.ts'
+export { stealAfterMs, stealRuns } from './queries/steal-runs.ts'
+export type { TaskSeed } from './queries/task-seed.ts'
+export { getTrigger, listTriggers, setTriggerStatus, type TriggerRow } from './queries/triggers.ts'
+export {
+  type DispatchTarget,
+  dispatchTargets,
+  dropOldWorkers,
+  type NewWorker,
+  upsertWorker,
+} from './queries/workers.ts'

@@ -1,0 +1,134 @@
+-- What the workers registered. One row of `apps` is what a registration locks first.
+create table apps (
+  id text primary key,
+  current_build text,
+  created_at timestamptz not null default now(),
+  registered_at timestamptz not null default now()
+);
+
+-- A build is newer than another of its app when it was first registered later.
+create table builds (
+  app text not null references apps (id),
+  id text not null,
+  definition jsonb not null,
+  first_registered_at timestamptz not null default clock_timestamp(),
+  last_registered_at timestamptz not null default clock_timestamp(),
+  primary key (app, id)
+);
+
+create table workflows (
+  id text primary key,
+  app text not null references apps (id),
+  build text not null,
+  queue text not null,
+  on_deploy text not null default 'upgrade',
+  status text not null default 'live',
+  definition jsonb not null,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  retired_at timestamptz,
+  constraint workflows_on_deploy check (on_deploy in ('upgrade', 'pin')),
+  constraint workflows_status check (status in ('live', 'paused', 'retired')),
+  constraint workflows_retired check ((status = 'retired') = (retired_at is not null))
+);
+create index workflows_app on workflows (app);
+
+create table triggers (
+  id text primary key,
+  workflow text not null,
+  app text not null,
+  build text not null,
+  queue text not null,
+  pattern text not null,
+  stream text not null,
+  window_size int not null,
+  window_timeout_ms int8,
+  window_max_bytes int not null,
+  window_key text,
+  filter text,
+  flow jsonb,
+  gap_policy text not null default 'stop',
+  on_deploy text not null default 'upgrade',
+  status text not null default 'live',
+  reason text,
+  version int not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  retired_at timestamptz,
+  constraint triggers_window check (window_size between 1 and 1000 and window_max_bytes >= 1 and (window_timeout_ms is null or window_timeout_ms >= 1)),
+  constraint triggers_on_deploy check (on_deploy in ('upgrade', 'pin')),
+  constraint triggers_gap_policy check (gap_policy in ('stop', 'continue')),
+  constraint triggers_status check (status in ('live', 'paused', 'retired')),
+  constraint triggers_retired check ((status = 'retired') = (retired_at is not null)),
+  constraint triggers_version check (version >= 1)
+);
+create index triggers_workflow on triggers (workflow);
+create index triggers_stream on triggers (stream);
+
+-- The truth about how far a trigger has come on a partition. `revision` is the compare-and-set; `version` is the
+-- definition a lane must be working by. Without a foreign key: the projection of waited streams has cursors too.
+-- Half-empty pages keep the updates of the hottest rows of all on their page (HOT).
+create table trigger_cursors (
+  trigger_id text not null,
+  stream text not null,
+  partition int not null,
+  incarnation int not null default 1,
+  next_offset int8 not null,
+  done int8multirange not null default '{}',
+  revision int8 not null default 0,
+  version int not null,
+  last_offset int8,
+  last_ts timestamptz,
+  last_id text,
+  status text not null default 'live',
+  reason text,
+  updated_at timestamptz not null default now(),
+  primary key (trigger_id, stream, partition),
+  constraint trigger_cursors_position check (next_offset >= 0 and partition >= 0 and incarnation >= 1),
+  constraint trigger_cursors_fence check (revision >= 0 and version >= 1),
+  constraint trigger_cursors_status check (status in ('live', 'paused', 'stopped'))
+) with (fillfactor = 50);
+create index trigger_cursors_partition on trigger_cursors (stream, partition);
+
+-- Ids that came from outside, by which repeats are recognised. Rows of `publishEvent` live as long as their run.
+create table event_ids (
+  stream text not null,
+  source text not null,
+  id text not null,
+  incarnation int not null default 1,
+  partition int not null,
+  sequence_id int8 not null,
+  log_time timestamptz not null,
+  run_id uuid,
+  primary key (stream, source, id)
+);
+create index event_ids_sweep on event_ids (stream, log_time) where run_id is null;
+create index event_ids_run on event_ids (run_id) where run_id is not null;
+
+-- Decisions that lose or merge events, kept for 7 days: what explain answers from.
+create table decisions (
+  trigger_id text not null,
+  stream text not null,
+  incarnation int not null,
+  partition int not null,
+  sequence_id int8 not null,
+  kind text not null,
+  run_id uuid,
+  detail text,
+  at timestamptz not null default now(),
+  primary key (trigger_id, stream, incarnation, partition, sequence_id),
+  constraint decisions_kind check (kind in ('filtered', 'repeat', 'rate_limited', 'throttled', 'debounced', 'dead_letter'))
+);
+create index decisions_at on decisions (at);
+
+-- What people decided about dead letters; the records themselves stay on their topic.
+create table dead_letters (
+  partition int not null,
+  sequence_id int8 not null,
+  status text not null default 'open',
+  reason text,
+  decided_at timestamptz,
+  decided_by text,
+  primary key (partition, sequence_id),
+  constraint dead_letters_status check (status in ('open', 'redriven', 'discarded'))
+);

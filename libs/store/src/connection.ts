@@ -1,0 +1,118 @@
+import { type CustomTypesConfig, Pool, types } from 'pg'
+
+/** How long a statement may run. Hot ones take milliseconds; a longer one waits for a lock or a broken disk. */
+const statementTimeoutMsDefault = 15_000
+/** Past the server's own timeout by this much, the connection itself is taken for dead. */
+const deadConnectionGraceMs = 5_000
+const connectTimeoutMs = 5_000
+/** One to three connections carry all commands (measured); a fourth is for the claim that comes in meanwhile. */
+const hotConnectionsDefault = 4
+const connectionsDefault = 6
+
+export interface StoreOptions {
+  /** `postgres://user:password@host:port/database`. */
+  url: string
+  /** Shown in `pg_stat_activity`. */
+  applicationName: string
+  hotConnections?: number
+  connections?: number
+  statementTimeoutMs?: number
+}
+
+/**
+ * Two pools on one database. `hot` runs the statements that carry runs, with the planner held to primary keys;
+ * `general` runs everything else, so that a list nobody bounded or a full hot pool never makes a worker look dead.
+ * Connects at the first statement; a broken connection is replaced by the next one.
+ */
+export interface Store {
+  readonly hot: Pool
+  readonly general: Pool
+  /** Resolves when Postgres answers. */
+  ping(): Promise<void>
+  /** Postgres's clock, ms since 1970. */
+  serverNow(): Promise<number>
+  close(): Promise<void>
+}
+
+const timestamptzOid = 1184
+const int8Oid = 20
+// Sessions run in UTC, so every timestamptz reads `2026-11-23 12:00:00.123456+00`.
+const instantMs = (text: string): number => Date.parse(`${text.slice(0, 10)}T${text.slice(11, -3)}Z`)
+
+/** Offsets and revisions are far below 2^53, and times are ms: both are numbers in rows. */
+const rowTypes: CustomTypesConfig = {
+  getTypeParser(oid: number, format?: 'text' | 'binary'): (text: string) => unknown {
+    if (format !== 'binary' && oid === timestamptzOid) return instantMs
+    if (format !== 'binary' && oid === int8Oid) return Number
+    return types.getTypeParser(oid)
+  },
+}
+
+/**
+ * What holds the planner to the primary keys on hot connections:
+ * - `enable_seqscan=off`: on tables not yet analysed, or small ones, a join became a hash join over a scan of all
+ *   partitions, and a statement prepared while the table was empty kept that plan (8,000 → 4,000 runs/s).
+ * - `plan_cache_mode=force_generic_plan`: their plans do not depend on the values, and planning over 40 partitions
+ *   costs more than running.
+ * - `jit=off`: the cost of a plan over many partitions crosses the threshold, compiling costs more than running.
+ */
+const hotSettings = ['enable_seqscan=off', 'plan_cache_mode=force_generic_plan', 'jit=off']
+const generalSettings = ['jit=off']
+
+/** A url whose sessions have these settings, whatever `options` it had before; those of the url win. */
+export function urlWithSettings(url: string, settings: string[]): string {
+  const parsed = new URL(url)
+  const options = [...settings.map((setting) => `-c ${setting}`), parsed.searchParams.get('options') ?? '']
+  parsed.searchParams.set('options', options.join(' ').trim())
+  return parsed.toString()
+}
+
+function openPool(options: StoreOptions, settings: string[], connections: number): Pool {
+  const statementTimeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault
+  const pool = new Pool({
+    connectionString: urlWithSettings(options.url, [
+      'timezone=UTC',
+      `statement_timeout=${statementTimeoutMs}`,
+      `idle_in_transaction_session_timeout=${statementTimeoutMs * 2}`,
+      ...settings,
+    ]),
+    application_name: options.applicationName,
+    max: connections,
+    connectionTimeoutMillis: connectTimeoutMs,
+    idleTimeoutMillis: 0,
+    query_timeout: statementTimeoutMs + deadConnectionGraceMs,
+    keepAlive: true,
+    types: rowTypes,
+  })
+  // A connection that breaks while idle is reported here and nowhere else; unheard, it would end the process.
+  // There is nothing to do: the pool has dropped it, and the next statement opens another.
+  pool.on('error', () => {})
+  return pool
+}
+
+export function openStore(options: StoreOptions): Store {
+  const hot = openPool(options, hotSettings, options.hotConnections ?? hotConnectionsDefault)
+  const general = openPool(options, generalSettings, options.connections ?? connectionsDefault)
+  let closing: Promise<void> | null = null
+  return {
+    hot,
+    general,
+    async ping() {
+      await general.query('select 1')
+    },
+    async serverNow() {
+      const { rows } = await general.query<{ now: number }>('select clock_timestamp() as now')
+      const [row] = rows
+      if (!row) throw new Error('Postgres answered without its time')
+      return row.now
+    },
+    async close() {
+      closing ??= endPools([hot, general])
+      await closing
+    },
+  }
+}
+
+async function endPools(pools: Pool[]): Promise<void> {
+  await Promise.all(pools.map(async (pool) => await pool.end()))
+}

@@ -1,0 +1,84 @@
+import type { ClaimedRun, StoredStep } from '@headrace/schemas'
+import type { Store } from '../connection.ts'
+import { run } from '../statement.ts'
+import { type StepRow, stepsOfRunsStatement, toStoredStep } from './read-stored-steps.ts'
+
+export interface ClaimRequest {
+  runId: string
+  epoch: number
+  workerId: string
+  /** The task carried no input: the claim's answer must. */
+  wantInput: boolean
+}
+
+/** What claiming and stealing return of the run they took, beside `was` and `input`. */
+export const claimedColumns = `r.id, r.epoch, r.wake, r.worker_id, r.workflow, r.build, r.attempt, r.lost, r.tags,
+     r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.parent_run_id, r.traceparent, r.started_at`
+
+export interface ClaimedRow {
+  id: string
+  epoch: number
+  wake: number
+  worker_id: string
+  workflow: string
+  build: string | null
+  attempt: number
+  lost: number
+  tags: Record<string, string>
+  trigger_id: string | null
+  stream: string | null
+  partition: number | null
+  first_offset: number | null
+  last_offset: number | null
+  parent_run_id: string | null
+  traceparent: string | null
+  started_at: number
+  /** The status it had: `running` when the same worker claims again. */
+  was: string
+  input: string | null
+}
+
+/**
+ * True where no step can be stored: the run was queued until now in its first epoch, nothing answered it, and it is
+ * no retry, which begins with copied steps. A step needs a claim before it.
+ */
+const surelyWithoutSteps = (row: ClaimedRow): boolean =>
+  row.was === 'queued' && row.epoch === 1 && row.wake === 0 && row.attempt === 1
+
+/** Adds the stored steps, read by a statement later than the claim; index-aligned with `rows`. */
+export async function toClaimedRuns(store: Store, rows: ClaimedRow[]): Promise<ClaimedRun[]> {
+  const ids = rows.filter((row) => !surelyWithoutSteps(row)).map((row) => row.id)
+  const steps = new Map<string, StoredStep[]>(ids.map((id) => [id, []]))
+  if (ids.length > 0)
+    for (const row of await run<StepRow>(store.hot, stepsOfRunsStatement, [ids]))
+      steps.get(row.run_id)?.push(toStoredStep(row))
+  return rows.map((row) => toClaimedRun(row, steps.get(row.id) ?? []))
+}
+
+function toClaimedRun(row: ClaimedRow, steps: StoredStep[]): ClaimedRun {
+  return {
+    run_id: row.id,
+    epoch: row.epoch,
+    wake: row.wake,
+    workflow: row.workflow,
+    build: row.build,
+    attempt: row.attempt,
+    lost: row.lost,
+    input: row.input,
+    tags: row.tags,
+    trigger:
+      row.trigger_id === null
+        ? null
+        : {
+            id: row.trigger_id,
+            stream: row.stream ?? '',
+            partition: row.partition ?? 0,
+            first_sequence_id: row.first_offset ?? 0,
+            last_sequence_id: row.last_offset ?? 0,
+          },
+    parent_run_id: row.parent_run_id,
+    traceparent: row.traceparent,
+    started_at: row.started_at,
+    steps,
+  }
+}

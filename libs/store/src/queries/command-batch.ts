@@ -1,0 +1,113 @@
+import {
+  type Command,
+  type CommandReply,
+  type CompleteCommand,
+  type FailCommand,
+  limits,
+  type ReleaseCommand,
+  type StepCommand,
+} from '@headrace/schemas'
+import type { Ending } from './commands-statement.ts'
+
+/** A command of a worker on a run in its hands, as it came over the wire. */
+export interface WorkerCommand {
+  workerId: string
+  command: Extract<Command, StepCommand | CompleteCommand | FailCommand | ReleaseCommand>
+}
+
+export interface PlacedStep {
+  index: number
+  step: StepCommand
+}
+export interface PlacedEnding {
+  index: number
+  ending: Ending
+  payload: string | null
+}
+
+/** The commands of one worker on one run at one epoch: what stands or falls together. */
+export interface CommandGroup {
+  runId: string
+  epoch: number
+  workerId: string
+  steps: PlacedStep[]
+  ending: PlacedEnding | null
+}
+
+export interface CommandBatch {
+  groups: CommandGroup[]
+  /** Answered already, by index. */
+  refused: Map<number, CommandReply>
+  /** Doubles within the batch: answered by what is stored afterwards, as resends are. */
+  resends: { index: number; item: WorkerCommand }[]
+}
+
+const utf8Bytes = (text: string | null): number => (text === null ? 0 : Buffer.byteLength(text))
+
+/** Why a step cannot be taken at all; null when it can. */
+function stepFault(step: StepCommand): { code: string; detail: string } | null {
+  if (step.n >= limits.stepsPerRunMax)
+    return { code: 'too_many_steps', detail: `a run has at most ${limits.stepsPerRunMax} steps` }
+  const bytes = utf8Bytes(step.output) + utf8Bytes(step.error)
+  if (bytes > limits.stepOutputBytesMax)
+    return {
+      code: 'step_output_too_large',
+      detail: `the result of step ${step.key} has ${bytes} bytes, the most is ${limits.stepOutputBytesMax}`,
+    }
+  return null
+}
+
+/** A complete is built on its steps: where one of them is refused, so is the complete. */
+export const refusedWithStep: CommandReply = {
+  kind: 'refused',
+  code: 'step_refused',
+  detail: 'a step that came with this command was refused',
+}
+
+export const groupKeyOf = ({ workerId, command }: WorkerCommand): string =>
+  `${command.run_id}/${command.epoch}/${workerId}`
+
+/** Sorts commands into groups, and sets aside what needs no statement. */
+export function groupCommands(items: WorkerCommand[]): CommandBatch {
+  const groups = new Map<string, CommandGroup>()
+  const batch: CommandBatch = { groups: [], refused: new Map(), resends: [] }
+  const failedGroups = new Set<CommandGroup>()
+  const stepKeys = new Set<string>()
+  for (const [index, item] of items.entries()) {
+    const { workerId, command } = item
+    const groupKey = groupKeyOf(item)
+    let group = groups.get(groupKey)
+    if (!group) {
+      group = { runId: command.run_id, epoch: command.epoch, workerId, steps: [], ending: null }
+      groups.set(groupKey, group)
+    }
+    if (command.kind === 'step') {
+      const fault = stepFault(command)
+      const stepKey = `${groupKey}/${command.key}`
+      if (fault) {
+        batch.refused.set(index, { kind: 'refused', ...fault })
+        failedGroups.add(group)
+      } else if (stepKeys.has(stepKey)) batch.resends.push({ index, item })
+      else {
+        stepKeys.add(stepKey)
+        group.steps.push({ index, step: command })
+      }
+    } else if (group.ending) batch.resends.push({ index, item })
+    else group.ending = { index, ending: command.kind, payload: payloadOf(command) }
+  }
+  for (const group of failedGroups) refuseComplete(group, batch.refused)
+  batch.groups = [...groups.values()].filter((group) => group.steps.length > 0 || group.ending)
+  return batch
+}
+
+/** Takes the complete, if there is one, out of a group of which a step was refused. */
+export function refuseComplete(group: CommandGroup, refused: Map<number, CommandReply>): void {
+  if (group.ending?.ending !== 'complete') return
+  refused.set(group.ending.index, refusedWithStep)
+  group.ending = null
+}
+
+function payloadOf(command: CompleteCommand | FailCommand | ReleaseCommand): string | null {
+  if (command.kind === 'complete') return command.output
+  return command.kind === 'fail' ? command.error : null
+}

@@ -1,0 +1,158 @@
+import type { RunStatus } from '@headrace/schemas'
+import { and, asc, desc, eq, getTableColumns, gt, gte, inArray, lt, lte, type SQL, sql } from 'drizzle-orm'
+import type { Store } from '../connection.ts'
+import { adminDatabase } from '../schema/database.ts'
+import { runNotes, runs, steps } from '../schema/runs.ts'
+import { runIdFloor } from '../run-id.ts'
+import type { RunRecord, StepRecord } from './run-record.ts'
+
+type RunRow = typeof runs.$inferSelect
+
+function toRunRecord(row: RunRow): RunRecord {
+  const { triggerId, triggerVersion, stream, incarnation, partition, firstOffset, lastOffset, events } = row
+  return {
+    id: row.id,
+    workflow: row.workflow,
+    app: row.app,
+    build: row.build,
+    queue: row.queue,
+    status: row.status,
+    epoch: row.epoch,
+    wake: row.wake,
+    lost: row.lost,
+    input: row.input,
+    output: row.output,
+    error: row.error,
+    tags: row.tags,
+    // All eight or none: a CHECK of the table.
+    trigger:
+      triggerId === null
+        ? null
+        : {
+            id: triggerId,
+            version: triggerVersion ?? 0,
+            stream: stream ?? '',
+            incarnation: incarnation ?? 0,
+            partition: partition ?? 0,
+            firstOffset: firstOffset ?? 0,
+            lastOffset: lastOffset ?? 0,
+            events: events ?? 0,
+          },
+    workerId: row.workerId,
+    parentRunId: row.parentRunId,
+    retryOf: row.retryOf,
+    attempt: row.attempt,
+    blockedReason: row.blockedReason,
+    traceparent: row.traceparent,
+    createdAt: row.createdAt,
+    queuedAt: row.queuedAt,
+    startedAt: row.startedAt,
+    finishedAt: row.finishedAt,
+  }
+}
+
+/** One run with its input and output; null when there is none (any more). */
+export async function getRun(store: Store, runId: string): Promise<RunRecord | null> {
+  const [row] = await adminDatabase(store).select().from(runs).where(eq(runs.id, runId))
+  return row ? toRunRecord(row) : null
+}
+
+/** The statuses and ends of some runs, for everyone who waits for one: a single statement for all of them. */
+export async function readRunEnds(
+  store: Store,
+  runIds: string[],
+): Promise<Map<string, { status: RunStatus; finishedAt: number | null }>> {
+  if (runIds.length === 0) return new Map()
+  const rows = await adminDatabase(store)
+    .select({ id: runs.id, status: runs.status, finishedAt: runs.finishedAt })
+    .from(runs)
+    .where(inArray(runs.id, runIds))
+  return new Map(rows.map((row) => [row.id, { status: row.status, finishedAt: row.finishedAt }]))
+}
+
+/** All conditions hold together. */
+export interface RunFilter {
+  workflow?: string
+  status?: RunStatus[]
+  trigger?: string
+  /** Runs whose window holds this event. */
+  event?: { stream: string; partition: number; sequenceId: number }
+  tag?: { key: string; value: string }
+  /** Ms since 1970. */
+  createdAfter?: number
+}
+
+/** Newest first, without input and output. `cursor` is the last id of the page before. */
+export async function listRuns(
+  store: Store,
+  filter: RunFilter,
+  page: { limit: number; cursor: string | null },
+): Promise<{ runs: RunRecord[]; nextCursor: string | null }> {
+  const columns = { ...getTableColumns(runs), input: sql<null>`null`, output: sql<null>`null` }
+  const rows = await adminDatabase(store)
+    .select(columns)
+    .from(runs)
+    .where(and(...conditionsOf(filter), page.cursor === null ? undefined : lt(runs.id, page.cursor)))
+    .orderBy(desc(runs.id))
+    .limit(page.limit + 1)
+  const shown = rows.slice(0, page.limit)
+  return {
+    runs: shown.map(toRunRecord),
+    nextCursor: rows.length > page.limit ? (shown.at(-1)?.id ?? null) : null,
+  }
+}
+
+function conditionsOf(filter: RunFilter): SQL[] {
+  const { workflow, status, trigger, event, tag, createdAfter } = filter
+  const conditions: SQL[] = []
+  if (workflow !== undefined) conditions.push(eq(runs.workflow, workflow))
+  if (status !== undefined) conditions.push(inArray(runs.status, status))
+  if (trigger !== undefined) conditions.push(eq(runs.triggerId, trigger))
+  if (event !== undefined)
+    conditions.push(
+      eq(runs.stream, event.stream),
+      eq(runs.partition, event.partition),
+      lte(runs.firstOffset, event.sequenceId),
+      gte(runs.lastOffset, event.sequenceId),
+    )
+  if (tag !== undefined)
+    conditions.push(sql`${runs.tags} @> ${JSON.stringify({ [tag.key]: tag.value })}::jsonb`)
+  // Ids carry their time, so this prunes partitions; the column decides within the millisecond.
+  if (createdAfter !== undefined)
+    conditions.push(
+      gte(runs.id, runIdFloor(createdAfter - createdAfterSlackMs)),
+      gt(runs.createdAt, createdAfter),
+    )
+  return conditions
+}
+
+/** An id is made by an estimate of Postgres's clock, a moment before the row's own time. */
+const createdAfterSlackMs = 60_000
+
+/** A run's stored steps in the order they happened. */
+export async function listSteps(store: Store, runId: string): Promise<StepRecord[]> {
+  const { runId: _, ...columns } = getTableColumns(steps)
+  return await adminDatabase(store)
+    .select(columns)
+    .from(steps)
+    .where(eq(steps.runId, runId))
+    .orderBy(asc(steps.n), asc(steps.key))
+}
+
+export interface RunNote {
+  epoch: number
+  kind: (typeof runNotes.$inferSelect)['kind']
+  workerId: string | null
+  detail: string | null
+  at: number
+}
+
+/** What happened to a run beside its steps: released, lost, stolen… */
+export async function listRunNotes(store: Store, runId: string): Promise<RunNote[]> {
+  const { runId: _, ...columns } = getTableColumns(runNotes)
+  return await adminDatabase(store)
+    .select(columns)
+    .from(runNotes)
+    .where(eq(runNotes.runId, runId))
+    .orderBy(asc(runNotes.epoch), asc(runNotes.at))
+}

@@ -1,0 +1,44 @@
+import type { StepKind, StoredStep } from '@headrace/schemas'
+import { statement } from '../statement.ts'
+
+export interface StepRow {
+  run_id: string
+  key: string
+  kind: StepKind
+  n: number
+  seen: number
+  epoch: number
+  output: string | null
+  error: string | null
+  attempts: number
+}
+
+const stepColumns = 's.run_id, s.key, s.kind, s.n, s.seen, s.epoch, s.output, s.error, s.attempts'
+
+/** All stored steps of some runs, in the order replay hands them out. */
+export const stepsOfRunsStatement = statement(
+  'steps_of_runs',
+  `select s.* from unnest($1::uuid[]) u(id)
+   cross join lateral (select ${stepColumns} from steps s where s.run_id = u.id) s
+   order by s.run_id, s.n, s.key`,
+)
+
+/** The rows that stand where other steps were to be inserted. A later statement than the insert, on purpose. */
+export const stepsByKeyStatement = statement(
+  'steps_by_key',
+  `select s.* from unnest($1::uuid[], $2::text[]) u(run_id, key)
+   cross join lateral (select ${stepColumns} from steps s where s.run_id = u.run_id and s.key = u.key) s`,
+)
+
+export function toStoredStep(row: StepRow): StoredStep {
+  return {
+    key: row.key,
+    step_kind: row.kind,
+    n: row.n,
+    seen: row.seen,
+    epoch: row.epoch,
+    output: row.output,
+    error: row.error,
+    attempts: row.attempts,
+  }
+}

@@ -1,0 +1,52 @@
+import type { RunStatus, StepKind } from '@headrace/schemas'
+
+/** A run as the API reads it. Times are ms since 1970; `input`, `output` and `error` are JSON text. */
+export interface RunRecord {
+  id: string
+  workflow: string
+  app: string
+  build: string | null
+  queue: string
+  status: RunStatus
+  epoch: number
+  wake: number
+  lost: number
+  /** Null in lists, which leave it out. */
+  input: string | null
+  output: string | null
+  error: string | null
+  tags: Record<string, string>
+  trigger: {
+    id: string
+    version: number
+    stream: string
+    incarnation: number
+    partition: number
+    firstOffset: number
+    lastOffset: number
+    events: number
+  } | null
+  workerId: string | null
+  parentRunId: string | null
+  retryOf: string | null
+  attempt: number
+  blockedReason: string | null
+  traceparent: string | null
+  createdAt: number
+  queuedAt: number | null
+  startedAt: number | null
+  finishedAt: number | null
+}
+
+export interface StepRecord {
+  key: string
+  kind: StepKind
+  n: number
+  seen: number
+  epoch: number
+  output: string | null
+  error: string | null
+  attempts: number
+  startedAt: number | null
+  finishedAt: number | null
+}

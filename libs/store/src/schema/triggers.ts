@@ -1,0 +1,128 @@
+import { bigint, integer, jsonb, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
+import { instant, offsetRanges } from './columns.ts'
+
+/** Mirrors migrations/002-triggers.sql, where the constraints and the reasons are. */
+export const apps = pgTable('apps', {
+  id: text('id').primaryKey(),
+  currentBuild: text('current_build'),
+  createdAt: instant('created_at').notNull(),
+  registeredAt: instant('registered_at').notNull(),
+})
+
+export const builds = pgTable(
+  'builds',
+  {
+    app: text('app').notNull(),
+    id: text('id').notNull(),
+    definition: jsonb('definition').notNull(),
+    firstRegisteredAt: instant('first_registered_at').notNull(),
+    lastRegisteredAt: instant('last_registered_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.app, table.id] })],
+)
+
+export const workflows = pgTable('workflows', {
+  id: text('id').primaryKey(),
+  app: text('app').notNull(),
+  build: text('build').notNull(),
+  queue: text('queue').notNull(),
+  onDeploy: text('on_deploy', { enum: ['upgrade', 'pin'] }).notNull(),
+  status: text('status', { enum: ['live', 'paused', 'retired'] }).notNull(),
+  definition: jsonb('definition').notNull(),
+  createdAt: instant('created_at').notNull(),
+  updatedAt: instant('updated_at').notNull(),
+  retiredAt: instant('retired_at'),
+})
+
+export const triggers = pgTable('triggers', {
+  id: text('id').primaryKey(),
+  workflow: text('workflow').notNull(),
+  app: text('app').notNull(),
+  build: text('build').notNull(),
+  queue: text('queue').notNull(),
+  pattern: text('pattern').notNull(),
+  stream: text('stream').notNull(),
+  windowSize: integer('window_size').notNull(),
+  windowTimeoutMs: bigint('window_timeout_ms', { mode: 'number' }),
+  windowMaxBytes: integer('window_max_bytes').notNull(),
+  windowKey: text('window_key'),
+  filter: text('filter'),
+  flow: jsonb('flow'),
+  gapPolicy: text('gap_policy', { enum: ['stop', 'continue'] }).notNull(),
+  onDeploy: text('on_deploy', { enum: ['upgrade', 'pin'] }).notNull(),
+  status: text('status', { enum: ['live', 'paused', 'retired'] }).notNull(),
+  reason: text('reason'),
+  version: integer('version').notNull(),
+  createdAt: instant('created_at').notNull(),
+  updatedAt: instant('updated_at').notNull(),
+  retiredAt: instant('retired_at'),
+})
+
+export const triggerCursors = pgTable(
+  'trigger_cursors',
+  {
+    triggerId: text('trigger_id').notNull(),
+    stream: text('stream').notNull(),
+    partition: integer('partition').notNull(),
+    incarnation: integer('incarnation').notNull(),
+    nextOffset: bigint('next_offset', { mode: 'number' }).notNull(),
+    done: offsetRanges('done').notNull(),
+    revision: bigint('revision', { mode: 'number' }).notNull(),
+    version: integer('version').notNull(),
+    lastOffset: bigint('last_offset', { mode: 'number' }),
+    lastTs: instant('last_ts'),
+    lastId: text('last_id'),
+    status: text('status', { enum: ['live', 'paused', 'stopped'] }).notNull(),
+    reason: text('reason'),
+    updatedAt: instant('updated_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.triggerId, table.stream, table.partition] })],
+)
+
+export const eventIds = pgTable(
+  'event_ids',
+  {
+    stream: text('stream').notNull(),
+    source: text('source').notNull(),
+    id: text('id').notNull(),
+    incarnation: integer('incarnation').notNull(),
+    partition: integer('partition').notNull(),
+    sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
+    logTime: instant('log_time').notNull(),
+    runId: uuid('run_id'),
+  },
+  (table) => [primaryKey({ columns: [table.stream, table.source, table.id] })],
+)
+
+export const decisions = pgTable(
+  'decisions',
+  {
+    triggerId: text('trigger_id').notNull(),
+    stream: text('stream').notNull(),
+    incarnation: integer('incarnation').notNull(),
+    partition: integer('partition').notNull(),
+    sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
+    kind: text('kind').notNull(),
+    runId: uuid('run_id'),
+    detail: text('detail'),
+    at: instant('at').notNull(),
+  },
+  (table) => [
+    primaryKey({
+      columns: [table.triggerId, table.stream, table.incarnation, table.partition, table.sequenceId],
+    }),
+  ],
+)
+
+export const deadLetters = pgTable(
+  'dead_letters',
+  {
+    partition: integer('partition').notNull(),
+    sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
+    status: text('status', { enum: ['open', 'redriven', 'discarded'] }).notNull(),
+    reason: text('reason'),
+    decidedAt: instant('decided_at'),
+    decidedBy: text('decided_by'),
+  },
+  (table) => [primaryKey({ columns: [table.partition, table.sequenceId] })],
+)

@@ -1,0 +1,71 @@
+import { bigint, boolean, integer, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
+import { instant } from './columns.ts'
+
+/** Mirrors migrations/004-waits.sql, where the constraints and the reasons are. */
+export const waits = pgTable(
+  'waits',
+  {
+    runId: uuid('run_id').notNull(),
+    key: text('key').notNull(),
+    kind: text('kind', { enum: ['event', 'time', 'run', 'resume', 'cancel'] }).notNull(),
+    status: text('status', { enum: ['pending', 'open', 'answered', 'timed_out', 'cancelled'] }).notNull(),
+    topic: text('topic'),
+    stream: text('stream'),
+    filter: text('filter'),
+    since: instant('since').notNull(),
+    afterIncarnation: integer('after_incarnation'),
+    afterPartition: integer('after_partition'),
+    afterOffset: bigint('after_offset', { mode: 'number' }),
+    childRunId: uuid('child_run_id'),
+    epoch: integer('epoch').notNull(),
+    wake: integer('wake'),
+    expiresAt: instant('expires_at').notNull(),
+    checkedAt: instant('checked_at'),
+    answeredIncarnation: integer('answered_incarnation'),
+    answeredPartition: integer('answered_partition'),
+    answeredOffset: bigint('answered_offset', { mode: 'number' }),
+    lookbackTruncated: boolean('lookback_truncated').notNull(),
+    createdAt: instant('created_at').notNull(),
+    answeredAt: instant('answered_at'),
+  },
+  (table) => [primaryKey({ columns: [table.runId, table.key] })],
+)
+
+export const responses = pgTable('responses', {
+  topic: text('topic').notNull(),
+  logTime: instant('log_time').notNull(),
+  stream: text('stream').notNull(),
+  incarnation: integer('incarnation').notNull(),
+  partition: integer('partition').notNull(),
+  sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
+  id: text('id').notNull(),
+  source: text('source').notNull(),
+  eventType: text('event_type'),
+  key: text('key'),
+  data: text('data').notNull(),
+  traceparent: text('traceparent'),
+})
+
+export const correlatorCursors = pgTable('correlator_cursors', {
+  partition: integer('partition').primaryKey(),
+  nextOffset: bigint('next_offset', { mode: 'number' }).notNull(),
+  revision: bigint('revision', { mode: 'number' }).notNull(),
+  updatedAt: instant('updated_at').notNull(),
+})
+
+export const waitedStreams = pgTable('waited_streams', {
+  stream: text('stream').primaryKey(),
+  projectedFrom: instant('projected_from').notNull(),
+  createdAt: instant('created_at').notNull(),
+})
+
+export const concurrencySlots = pgTable(
+  'concurrency_slots',
+  {
+    workflow: text('workflow').notNull(),
+    key: text('key').notNull(),
+    slots: integer('slots').notNull(),
+    updatedAt: instant('updated_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.workflow, table.key] })],
+)
