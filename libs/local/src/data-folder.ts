@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, readFile, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { access, link, mkdir, readFile, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { processIdentity } from './process-table.ts'
@@ -64,6 +64,8 @@ async function removeStale(lock: string, mine: string): Promise<void> {
   const guard = `${lock}.guard`
   if (await linked(mine, guard)) {
     try {
+      // One that is absent must not be removed: it may be made, by a start that needs no guard, while we do so.
+      if (!(await exists(lock))) return
       const holder = await readHolder(lock)
       if (holder === null || !(await holds(holder))) await unlink(lock).catch(ignoreAbsent)
     } finally {
@@ -145,6 +147,14 @@ export async function resetDataFolder(folder: string): Promise<void> {
   await rmdir(path).catch((error: unknown) => {
     if (errorCode(error) !== 'ENOTEMPTY' && errorCode(error) !== 'EEXIST') throw error
   })
+}
+
+/** Whether there is such a file or folder. */
+export async function exists(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  )
 }
 
 /** The `code` of a system error, else null. */

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { access, mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { exists } from './data-folder.ts'
 import { KAFKA_LOG_CONFIG } from './kafka-jars.ts'
 import { kafkaProperties } from './kafka-properties.ts'
 import { kafkaAnswers } from './kafka-ready.ts'
@@ -84,11 +85,4 @@ export async function startJvmKafka(
 function heapOptions(large: boolean): string[] {
   // The serial collector and the first compiler tier start faster and stay small.
   return large ? ['-Xmx1g', '-XX:+UseG1GC'] : ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  )
 }

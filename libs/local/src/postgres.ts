@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { spawn } from 'node:child_process'
-import { lockFolder, thenRelease } from './data-folder.ts'
+import { exists, lockFolder, thenRelease } from './data-folder.ts'
 import type { OnProgress } from './kafka-jars.ts'
 import { keepPorts } from './kept-ports.ts'
 import { poll } from './poll.ts'
@@ -214,11 +214,4 @@ async function runAs(user: PostgresUser, program: string, args: string[], input 
   child.stdin.end(input)
   const code = await exited
   if (code !== 0) throw new Error(`${program} failed (exit code ${code}):\n${words.trim()}`)
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  )
 }
