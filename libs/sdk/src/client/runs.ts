@@ -1,0 +1,175 @@
+import {
+  type Duration,
+  endedRunStatuses,
+  type Json,
+  limits,
+  type RunStatus,
+  type StartRun,
+  type WireList,
+  type WireRun,
+} from '@headrace/schemas'
+import { RunFailedError, RunNotEndedError } from '../errors/run-error.ts'
+import { validate } from '../workflow/standard-schema.ts'
+import { inputEventOf, type StartEvent } from '../workflow/event.ts'
+import type { AnyWorkflow, Workflow } from '../workflow/workflow.ts'
+import { type CallOptions, type ClientSettings, timeoutMsOf } from './client-options.ts'
+import { callApi } from './http.ts'
+import { type Run, runOf } from './run.ts'
+import { ulid } from './ulid.ts'
+
+export interface StartOptions extends CallOptions {
+  /** Your own id: one run a workflow and id. Made when absent, so that a repeated request starts nothing twice. */
+  id?: string
+  /** When a run with this id exists: give that one back (default), or throw an ApiError `run_exists`. */
+  onConflict?: 'return' | 'fail'
+  /** At most 20, of 200 characters. */
+  tags?: Record<string, string>
+}
+
+export interface ListOptions extends CallOptions {
+  workflow?: string
+  status?: RunStatus
+  trigger?: string
+  /** `key:value`. */
+  tag?: string
+  createdAfter?: Date | string
+  /** 1 to 200; default 50. */
+  limit?: number
+  /** `nextCursor` of the page before. */
+  cursor?: string
+}
+
+export interface ResultOptions extends CallOptions {
+  /** How long to wait for the end: seconds, or `'30s'`. Default: as long as it takes. */
+  wait?: Duration
+}
+
+/** A run that was started. */
+export interface RunHandle<Output> {
+  readonly id: string
+  /** True when a run with the id that was given existed already. */
+  readonly existing: boolean
+  get(options?: CallOptions): Promise<Run<Output>>
+  /** See `runs.result`. */
+  result(options?: ResultOptions): Promise<Output>
+}
+
+/** One long poll; the API bounds it. */
+const POLL_MS_MAX = 30_000
+
+export class Runs {
+  readonly #settings: ClientSettings
+
+  constructor(settings: ClientSettings) {
+    this.#settings = settings
+  }
+
+  /**
+   * Starts a run of a workflow, given itself or by its id. A triggered workflow takes `{ events: [{ topic, data }] }`.
+   * The input is at most 1 MiB of JSON.
+   *
+   * ```ts
+   * const run = await client.runs.start(report, { day: '2026-11-22' }, { id: 'report-2026-11-22' })
+   * const { rows } = await run.result({ wait: '1m' })
+   * ```
+   *
+   * Throws ApiError (`workflow_not_found`, `run_exists`, …), SchemaValidationError when the input does not pass.
+   */
+  start<Start, Output>(
+    workflow: Workflow<Start, Output>,
+    input: Start,
+    options?: StartOptions,
+  ): Promise<RunHandle<Output>>
+  start(workflow: string, input?: unknown, options?: StartOptions): Promise<RunHandle<Json>>
+  async start(
+    workflow: AnyWorkflow | string,
+    input?: unknown,
+    options: StartOptions = {},
+  ): Promise<RunHandle<Json>> {
+    const body: StartRun = {
+      workflow: typeof workflow === 'string' ? workflow : workflow.id,
+      input: (typeof workflow === 'string' ? input : await wireInput(workflow, input)) ?? null,
+      id: options.id ?? ulid(Date.now()),
+      on_conflict: options.onConflict ?? 'return',
+      ...(options.tags === undefined ? {} : { tags: options.tags }),
+    }
+    const answer = await this.#call('POST', '/v1/runs', options, body)
+    const run = answer as WireRun & { existing?: boolean }
+    return {
+      id: run.id,
+      existing: options.id !== undefined && run.existing === true,
+      get: async (callOptions) => await this.get(run.id, callOptions),
+      result: async (resultOptions) => await this.result(run.id, resultOptions),
+    }
+  }
+
+  /** Throws ApiError `run_not_found`. */
+  async get<Output = Json>(id: string, options: CallOptions = {}): Promise<Run<Output>> {
+    const answer = await this.#call('GET', `/v1/runs/${encodeURIComponent(id)}`, options)
+    return runOf<Output>(answer as WireRun)
+  }
+
+  /** A page of runs, the newest first, without input and output. */
+  async list(options: ListOptions = {}): Promise<{ data: Run[]; nextCursor: string | null }> {
+    const { workflow, status, trigger, tag, createdAfter, limit, cursor } = options
+    const after = createdAfter instanceof Date ? createdAfter.toISOString() : createdAfter
+    const query = new URLSearchParams()
+    const filters = { workflow, status, trigger, tag, created_after: after, limit, cursor }
+    for (const [name, value] of Object.entries(filters))
+      if (value !== undefined) query.set(name, String(value))
+    const answer = (await this.#call('GET', `/v1/runs?${query.toString()}`, options)) as WireList<WireRun>
+    return { data: answer.data.map((run) => runOf<Json>(run)), nextCursor: answer.next_cursor }
+  }
+
+  /**
+   * What a run returned, once it has ended. Throws RunFailedError when it did not complete, RunNotEndedError when `wait`
+   * is over first, ApiError when the API cannot be asked.
+   */
+  async result<Output = Json>(id: string, options: ResultOptions = {}): Promise<Output> {
+    const waitMs = timeoutMsOf(options.wait, Number.POSITIVE_INFINITY)
+    const until = performance.now() + waitMs
+    for (;;) {
+      const pollMs = Math.round(
+        Math.max(0, Math.min(until - performance.now(), POLL_MS_MAX, limits.runWaitMsMax)),
+      )
+      const path = `/v1/runs/${encodeURIComponent(id)}?wait=${pollMs}ms`
+      const run = (await this.#call('GET', path, options, undefined, pollMs)) as WireRun
+      if (run.status === 'completed') return run.output as Output
+      if (isEnded(run.status))
+        throw new RunFailedError({ runId: run.id, status: run.status, error: run.error })
+      if (performance.now() >= until) throw new RunNotEndedError({ runId: run.id, status: run.status })
+    }
+  }
+
+  async #call(
+    method: 'GET' | 'POST',
+    path: string,
+    options: CallOptions,
+    body?: unknown,
+    pollMs = 0,
+  ): Promise<unknown> {
+    const timeoutMs = timeoutMsOf(options.timeout, this.#settings.timeoutMs) + pollMs
+    const answer = await callApi(this.#settings, {
+      method,
+      path,
+      timeoutMs,
+      signal: options.signal ?? null,
+      ...(body === undefined ? {} : { body }),
+      ...(pollMs === 0 ? {} : { attemptMs: pollMs + 10_000 }),
+    })
+    return answer.body
+  }
+}
+
+const isEnded = (status: RunStatus): boolean => (endedRunStatuses as readonly RunStatus[]).includes(status)
+
+async function wireInput(workflow: AnyWorkflow, input: unknown): Promise<unknown> {
+  if (workflow.definition.triggers.length > 0) {
+    const { events } = input as { events: readonly StartEvent[] }
+    const now = Date.now()
+    return { events: events.map((event) => inputEventOf(event, { id: ulid(now), now })) }
+  }
+  if (workflow.inputSchema !== null)
+    await validate({ schema: workflow.inputSchema, value: input, subject: `the input of "${workflow.id}"` })
+  return input
+}

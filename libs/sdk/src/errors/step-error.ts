@@ -1,0 +1,132 @@
+import { type Duration, durationMs } from '@headrace/schemas'
+import { type CauseOption, causeOf, HeadraceError } from './headrace-error.ts'
+
+/**
+ * Throw it in a step's body when another attempt cannot help: the step gives up at once.
+ *
+ * ```ts
+ * if (response.status === 402) throw new NonRetryableError('the card was declined')
+ * ```
+ */
+export class NonRetryableError extends HeadraceError {
+  override name = 'NonRetryableError'
+  readonly code = 'non_retryable'
+  readonly retryable = false
+
+  constructor(message: string, options?: CauseOption) {
+    super(message, causeOf(options))
+  }
+}
+
+/**
+ * Throw it in a step's body to say when the next attempt is worth making: seconds, or `'5m'`.
+ * The attempt still counts against `maxAttempts`.
+ */
+export class RetryAfterError extends HeadraceError {
+  override name = 'RetryAfterError'
+  readonly code = 'retry_after'
+  readonly retryable = true
+  readonly retryAfterMs: number
+
+  /** Throws RangeError when `delay` is no duration. */
+  constructor(message: string, delay: Duration, options?: CauseOption) {
+    super(message, causeOf(options))
+    const ms = durationMs(delay)
+    if (ms === null) throw new RangeError(`"${delay}" is no duration; write seconds, or '250ms', '30s', '5m'`)
+    this.retryAfterMs = ms
+  }
+
+  override details(): Record<string, unknown> {
+    return { retryAfterMs: this.retryAfterMs }
+  }
+}
+
+/**
+ * A step gave up: its attempts are used up, or its error was not retryable. It is stored, thrown into the workflow,
+ * where it can be caught, and thrown again in the same place by every replay. `cause` is the error of the last attempt.
+ */
+export class StepFailedError extends HeadraceError {
+  override name = 'StepFailedError'
+  readonly code = 'step_failed'
+  readonly retryable = false
+  readonly stepKey: string
+  readonly attempts: number
+
+  constructor(params: { stepKey: string; attempts: number; cause: Error }) {
+    const { stepKey, attempts, cause } = params
+    const times = attempts === 1 ? '1 attempt' : `${attempts} attempts`
+    super(`step "${stepKey}" failed after ${times}: ${cause.message}`, { cause })
+    this.stepKey = stepKey
+    this.attempts = attempts
+  }
+
+  override details(): Record<string, unknown> {
+    return { stepKey: this.stepKey, attempts: this.attempts }
+  }
+}
+
+/**
+ * What a body (or a workflow) returned cannot be kept as JSON: a bigint, a function, a symbol, a Map or Set, NaN or an
+ * infinity, an object that contains itself, or one nested deeper than 64 levels. `path` is a JSON pointer to it.
+ */
+export class StepOutputError extends HeadraceError {
+  override name = 'StepOutputError'
+  readonly code = 'step_output_not_json'
+  readonly retryable = false
+  readonly path: string
+
+  constructor(params: { path: string; detail: string }) {
+    super(`the result cannot be kept as JSON: ${params.path || 'the value'} ${params.detail}`)
+    this.path = params.path
+  }
+
+  override details(): Record<string, unknown> {
+    return { path: this.path }
+  }
+}
+
+/** A limit of DESIGN §12 was exceeded; the message names it with its unit, and the step where there is one. */
+export class LimitExceededError extends HeadraceError {
+  override name = 'LimitExceededError'
+  readonly code = 'limit_exceeded'
+  readonly retryable = false
+  /** The limit's name: `stepOutputBytesMax`. */
+  readonly limit: string
+
+  constructor(params: { limit: string; message: string }) {
+    super(params.message)
+    this.limit = params.limit
+  }
+
+  override details(): Record<string, unknown> {
+    return { limit: this.limit }
+  }
+}
+
+/** One fault that a schema found: a JSON pointer and what is wrong there. */
+export interface SchemaFault {
+  path: string
+  message: string
+}
+
+/**
+ * Data did not pass its schema: an event or an input before the handler starts (the run fails at once, because another
+ * attempt would read the same data), or an event before it is published.
+ */
+export class SchemaValidationError extends HeadraceError {
+  override name = 'SchemaValidationError'
+  readonly code = 'schema_invalid'
+  readonly retryable = false
+  readonly issues: readonly SchemaFault[]
+
+  constructor(subject: string, issues: readonly SchemaFault[]) {
+    const shown = issues.slice(0, 5).map((issue) => `${issue.path || 'the value'}: ${issue.message}`)
+    const more = issues.length > shown.length ? ` (and ${issues.length - shown.length} more)` : ''
+    super(`${subject} does not pass its schema: ${shown.join('; ')}${more}`)
+    this.issues = issues
+  }
+
+  override details(): Record<string, unknown> {
+    return { issues: this.issues.slice(0, 20) }
+  }
+}

@@ -1,0 +1,38 @@
+import type { Command, CommandReply } from '@headrace/schemas'
+
+/** Fields first, then the sentence, as pino has it. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** Counted since the worker began; shown by `/metrics`. */
+export interface RunStats {
+  runsStarted: number
+  runsCompleted: number
+  runsFailed: number
+  runsReleased: number
+  runsLost: number
+  runsStuck: number
+  stepsStored: number
+  stepsFailed: number
+  stepRetries: number
+  /** Bodies that ran though another result stands under their key. */
+  stepsRerun: number
+}
+
+/** What an execution needs of its worker: a way to the orchestrator, time and randomness. */
+export interface RunHost {
+  /** Resolves with the answer, however often it has to be sent; rejects only when the link is gone for good. */
+  send(command: Command): Promise<CommandReply>
+  /** ms since 1970. */
+  now(): number
+  /** Resolves after the delay, or at once when the signal is aborted; never rejects. */
+  delay(ms: number, signal: AbortSignal): Promise<void>
+  random(): number
+  uuid(): string
+  readonly log: Logger
+  readonly stats: RunStats
+}

@@ -1,0 +1,66 @@
+import { decideRetry, type RetryPolicy } from '@headrace/core'
+import { limits } from '@headrace/schemas'
+import { HeadraceError } from '../errors/headrace-error.ts'
+import { LimitExceededError } from '../errors/step-error.ts'
+import { storedErrorOf } from '../errors/stored-error.ts'
+import type { StepAttempt } from '../workflow/context.ts'
+import { jsonText } from './json-text.ts'
+
+/** A step's result as it is stored: exactly one of `output` and `error` is JSON text. */
+export interface Outcome {
+  readonly output: string | null
+  readonly error: string | null
+  readonly attempts: number
+}
+
+export interface BodyParams {
+  key: string
+  body: (attempt: StepAttempt) => unknown
+  policy: Readonly<RetryPolicy>
+  /** `ctx.signal`. */
+  signal: AbortSignal
+  /** True when the body may not be tried again now; the run is being given back. */
+  interrupted: () => boolean
+  /** Waits between attempts; resolves early when the run is being given back. */
+  pause: (delayMs: number) => Promise<void>
+  random: () => number
+  onRetry: (error: unknown, attempt: number, delayMs: number) => void
+}
+
+/** Runs a body until it succeeds or gives up; null when it was interrupted between two attempts. */
+export async function runBody(params: BodyParams): Promise<Outcome | null> {
+  const { key, body, policy, signal } = params
+  for (let attempts = 1; ; attempts += 1) {
+    try {
+      const output = outputText(key, await body({ number: attempts, signal }))
+      return { output, error: null, attempts }
+    } catch (error) {
+      const decision = decideRetry({ policy, attempts, ...retryWishOf(error), random: params.random() })
+      if (decision.kind === 'give_up')
+        return { output: null, error: JSON.stringify(storedErrorOf(error, key)), attempts }
+      params.onRetry(error, attempts, decision.delayMs)
+      await params.pause(decision.delayMs)
+      if (params.interrupted()) return null
+    }
+  }
+}
+
+/** The result as JSON text, within the limit. Throws StepOutputError or LimitExceededError. */
+export function outputText(key: string | null, value: unknown): string {
+  const text = jsonText(value)
+  const bytes = Buffer.byteLength(text)
+  if (bytes <= limits.stepOutputBytesMax) return text
+  const what = key === null ? 'the result of the workflow' : `the result of step "${key}"`
+  throw new LimitExceededError({
+    limit: 'stepOutputBytesMax',
+    message: `${what} is ${bytes} bytes of JSON; at most ${limits.stepOutputBytesMax} are kept. Store it elsewhere and return its address`,
+  })
+}
+
+/** What an error says about another attempt. Also foreign errors may carry `retryable: false`. */
+export function retryWishOf(error: unknown): { retryable: boolean; retryAfterMs: number | null } {
+  if (typeof error !== 'object' || error === null) return { retryable: true, retryAfterMs: null }
+  const retryable = !('retryable' in error && error.retryable === false)
+  const asked = error instanceof HeadraceError && 'retryAfterMs' in error ? error.retryAfterMs : null
+  return { retryable, retryAfterMs: typeof asked === 'number' ? asked : null }
+}

@@ -1,0 +1,70 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
+import { backoffMs } from '@headrace/core'
+import { type RegisterReply, type RegisterRequest } from '@headrace/schemas'
+import { ApiError } from '../errors/api-error.ts'
+import type { Logger } from '../run/run-host.ts'
+import { sdkVersion } from '../sdk-version.ts'
+import { type HttpExchange, problemOf } from './http-exchange.ts'
+import type { WorkerSettings } from './settings.ts'
+
+const REQUEST_TIMEOUT_MS = 15_000
+const delays = { initialDelayMs: 200, factor: 2, maxDelayMs: 5_000, jitter: 0.5 }
+
+/**
+ * Says what this worker is and runs, and learns where its tasks and the orchestrator are. Tried until it succeeds or
+ * the signal is aborted (null); what no further attempt can mend (a wrong key, a workflow of another app) is thrown.
+ */
+export async function register(params: {
+  settings: WorkerSettings
+  exchange: HttpExchange
+  log: Logger
+  signal: AbortSignal
+}): Promise<RegisterReply | null> {
+  const { settings, exchange, log, signal } = params
+  for (let attempts = 1; !signal.aborted; attempts += 1) {
+    let retryAfterMs = 0
+    try {
+      const url = `${settings.url}/v1/worker/register`
+      const body = JSON.stringify(requestOf(settings))
+      const answer = await exchange.post(url, body, { timeoutMs: REQUEST_TIMEOUT_MS, signal })
+      if (answer.status === 200) return JSON.parse(answer.text) as RegisterReply
+      const problem = problemOf(answer)
+      const refused = answer.status >= 400 && answer.status < 500 && answer.status !== 429
+      if (problem !== null && refused)
+        throw new ApiError({
+          message: `the registration was refused: ${problem.detail}`,
+          status: answer.status,
+          code: problem.code,
+          retryable: false,
+        })
+      retryAfterMs = answer.retryAfterMs ?? 0
+      throw new Error(`${settings.url} answered ${answer.status} ${problem?.code ?? ''}`)
+    } catch (error) {
+      if (signal.aborted) return null
+      if (error instanceof ApiError) throw error
+      const waitMs = Math.max(backoffMs(delays, attempts, Math.random()), retryAfterMs)
+      log.warn(
+        { event: 'worker.register_failed', error: String(error), url: settings.url, retry_in_ms: waitMs },
+        'could not register; trying again',
+      )
+      await delay(waitMs, null, { signal }).catch(() => {})
+    }
+  }
+  return null
+}
+
+/** A new id each time: an id that was declared dead is dead for good. */
+function requestOf(settings: WorkerSettings): RegisterRequest {
+  return {
+    worker_id: randomUUID(),
+    app: settings.app,
+    build: settings.build,
+    queue: settings.queue,
+    host: hostname().slice(0, 255),
+    sdk: `typescript/${sdkVersion}`,
+    concurrency: settings.concurrency,
+    workflows: [...settings.workflows.values()].map((workflow) => workflow.definition),
+  }
+}

@@ -1,0 +1,67 @@
+import { asEventId, type InputEvent, type Json, streamOf } from '@headrace/schemas'
+
+/**
+ * An accepted event, as a handler gets it. `stream`, `partition` and `sequenceId` name it for ever; `sequenceId`
+ * increases per key (with no key given, per topic). Without a schema `data` is `unknown`.
+ */
+export interface Event<Data = unknown> {
+  readonly id: string
+  readonly source: string
+  readonly topic: string
+  readonly eventType: string | null
+  readonly data: Data
+  readonly key: string | null
+  readonly stream: string
+  readonly partition: number
+  readonly sequenceId: number
+  /** When Kafka took it: RFC 3339, UTC, milliseconds. */
+  readonly createdAt: string
+}
+
+/** An event to publish. */
+export interface NewEvent<Data = unknown> {
+  /** 1 to 8 segments joined by `/`, at most 200 characters: `orders/created`. */
+  topic: string
+  /** Any JSON value; with key and headers at most 1,000,000 bytes. */
+  data: Data
+  eventType?: string
+  /** Chooses the partition, and so what is kept in order; without one, the topic does. At most 1,024 bytes. */
+  key?: string
+  /** Repeats of (source, id) within 24 h start nothing twice. Made by the client when absent. */
+  id?: string
+  source?: string
+}
+
+/** An event to start a triggered workflow with directly: `topic` and `data`, and whatever else the handler reads. */
+export type StartEvent<Data = unknown> = Pick<Event<Data>, 'topic' | 'data'> & Partial<Event>
+
+export function eventOf(wire: InputEvent): Event {
+  return {
+    id: wire.id,
+    source: wire.source,
+    topic: wire.topic,
+    eventType: wire.event_type,
+    data: wire.data,
+    key: wire.key,
+    stream: wire.stream,
+    partition: wire.partition,
+    sequenceId: wire.sequence_id,
+    createdAt: wire.created_at,
+  }
+}
+
+/** A direct start's event is on no stream: its position is all zero, and its time is that of the call. */
+export function inputEventOf(event: StartEvent, defaults: { id: string; now: number }): InputEvent {
+  return {
+    sequence_id: event.sequenceId ?? 0,
+    topic: event.topic,
+    event_type: event.eventType ?? null,
+    data: event.data as Json,
+    created_at: event.createdAt ?? new Date(defaults.now).toISOString(),
+    id: asEventId(event.id ?? defaults.id),
+    key: event.key ?? null,
+    source: event.source ?? 'direct',
+    stream: event.stream ?? streamOf(event.topic),
+    partition: event.partition ?? 0,
+  }
+}
