@@ -87,5 +87,6 @@ export {
   dispatchTargets,
   dropOldWorkers,
   type NewWorker,
+  queueOfWorker,
   upsertWorker,
 } from './queries/workers.ts'

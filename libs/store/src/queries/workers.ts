@@ -45,6 +45,14 @@ export async function upsertWorker(store: Store, worker: NewWorker): Promise<boo
   return await upsertWorkerRow(store.general, worker)
 }
 
+/** The queue a worker serves; null for an id that never registered. It never changes under one id. */
+export async function queueOfWorker(store: Store, workerId: string): Promise<string | null> {
+  const { rows } = await store.general.query<{ queue: string }>('select queue from workers where id = $1', [
+    workerId,
+  ])
+  return rows[0]?.queue ?? null
+}
+
 export interface DispatchTarget {
   workerId: string
   queue: string
