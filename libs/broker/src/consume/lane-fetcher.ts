@@ -218,16 +218,16 @@ export class LaneFetcher {
   }
 
   #refresh(lanes: readonly AssignedLane[]): void {
+    // When it fails the lanes come back by their own pause.
+    this.#learnLeaders(lanes).catch(() => undefined)
+  }
+
+  async #learnLeaders(lanes: readonly AssignedLane[]): Promise<void> {
     const before = new Map(lanes.map((lane) => [lane, this.#leaderOf(lane)]))
-    this.#parts.topics.refresh(new Set(lanes.map(({ topic }) => topic))).then(
-      () => {
-        // A new leader is asked at once.
-        for (const [lane, leader] of before) if (this.#leaderOf(lane) !== leader) lane.notBefore = 0
-        this.wake()
-      },
-      // The lanes come back by their own pause.
-      () => undefined,
-    )
+    await this.#parts.topics.refresh(new Set(lanes.map(({ topic }) => topic)))
+    // A new leader is asked at once.
+    for (const [lane, leader] of before) if (this.#leaderOf(lane) !== leader) lane.notBefore = 0
+    this.wake()
   }
 
   #leaderOf({ topic, partition }: AssignedLane): number | null {
