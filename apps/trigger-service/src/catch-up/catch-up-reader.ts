@@ -1,0 +1,171 @@
+import type { Broker, IncomingRecord } from '@headrace/broker'
+import { type Clock, codeOf, limited, type Logger } from '@headrace/service'
+import { type FlushEntry, windowEntry } from '../start-runs/flush-entry.ts'
+import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
+import type { Follower } from '../lanes/follower.ts'
+import { readRecord } from '../lanes/lane-record.ts'
+import { LANE_BEHIND_MAX } from '../lanes/lane-start.ts'
+import { type Lane, PENDING_BYTES_MAX } from '../lanes/lane.ts'
+import { Turns } from './turns.ts'
+
+/** Fetches of catch-up readers under way at once in this instance; a resumed stream of many triggers takes turns. */
+const READS_AT_ONCE_MAX = 4
+/** Of one fetch, and so of one turn. */
+const FETCH_BYTES_MAX = 1024 * 1024
+const PAUSE_FIRST_MS = 100
+const PAUSE_MAX_MS = 5_000
+const LOG_EVERY_MS = 10_000
+
+export interface CatchUpParts {
+  broker: Pick<Broker, 'readRange'>
+  enqueue: (entry: FlushEntry) => void
+  deadLetters: DeadLetters
+  log: Logger
+  clock: Clock
+  /** A follower was dropped that must be read again. */
+  onOrphans: () => void
+}
+
+/**
+ * Reads for triggers that are behind their lane (resumed, new, changed, fenced), one reader each, until they meet it.
+ *
+ * C1  the lane is never slowed: a reader uses fetches of its own, and a share of them
+ * C2  a follower joins when it has scanned all below the lane's position, in the same turn of the event loop
+ * C3  a reader ends with its follower: met, dropped, or its lane revoked
+ */
+export class CatchUp {
+  readonly #parts: CatchUpParts
+  readonly #turns = new Turns(READS_AT_ONCE_MAX)
+  readonly #running = new Set<Promise<void>>()
+
+  constructor(parts: CatchUpParts) {
+    this.#parts = parts
+  }
+
+  /** Readers at work. */
+  get readers(): number {
+    return this.#running.size
+  }
+
+  begin(follower: Follower, lane: Lane): void {
+    const ended = new AbortController()
+    lane.chase(follower)
+    follower.onSettled = () => {
+      if (follower.live) return
+      lane.unchase(follower)
+      ended.abort(new Error('the follower was dropped'))
+    }
+    const { log, onOrphans } = this.#parts
+    const name = { trigger: follower.trigger.id, ...follower.lane }
+    log.info(
+      { event: 'catch_up.started', ...name, from: follower.scanned, lane_position: lane.position },
+      'a trigger catches up with its lane',
+    )
+    const reader = this.#read(follower, lane, AbortSignal.any([ended.signal, lane.signal]))
+      .catch((error: unknown) => {
+        if (!follower.live || lane.signal.aborted) return
+        log.error(
+          { event: 'catch_up.failed', code: codeOf(error), ...name, err: error },
+          'its cursor is read again',
+        )
+        follower.drop()
+        onOrphans()
+      })
+      .finally(() => this.#running.delete(reader))
+    this.#running.add(reader)
+  }
+
+  /** Resolves when no reader is at work; they end with their lanes. */
+  async ended(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running)
+  }
+
+  async #read(follower: Follower, lane: Lane, signal: AbortSignal): Promise<void> {
+    let failures = 0
+    while (!this.#meets(follower, lane)) {
+      signal.throwIfAborted()
+      await this.#room(follower, signal)
+      try {
+        await this.#turns.take(async () => await this.#readChunk(follower, lane, signal))
+        failures = 0
+      } catch (error) {
+        signal.throwIfAborted()
+        failures += 1
+        limited(this.#parts.log, `catch-up/${lane.topic}`, LOG_EVERY_MS, this.#parts.clock).warn(
+          { event: 'catch_up.delayed', code: codeOf(error), ...follower.lane, err: error },
+          'a catch-up reader could not read; trying again',
+        )
+        await this.#parts.clock.sleep(Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** failures), signal)
+      }
+    }
+  }
+
+  /** Synchronous from its look at the lane's position to the join (C2). */
+  #meets(follower: Follower, lane: Lane): boolean {
+    for (const record of lane.tailFrom(follower.scanned) ?? []) this.#scan(follower, record)
+    if (lane.tailFrom(follower.scanned) !== null) follower.passTo(lane.position)
+    if (follower.scanned < lane.position) return false
+    lane.join(follower)
+    if (follower.live)
+      this.#parts.log.info(
+        { event: 'catch_up.met', trigger: follower.trigger.id, ...follower.lane, position: lane.position },
+        'a trigger met its lane',
+      )
+    return true
+  }
+
+  async #readChunk(follower: Follower, lane: Lane, signal: AbortSignal): Promise<void> {
+    const { topic, partition } = lane
+    const from = follower.scanned
+    if (lane.position - from <= LANE_BEHIND_MAX) lane.keepTail()
+    const to = lane.position
+    const range = { topic, partition, from, to, maxBytes: FETCH_BYTES_MAX, signal }
+    for await (const { records, nextOffset, end } of this.#parts.broker.readRange(range)) {
+      if (end === 'out_of_range' || (end === 'log_end' && nextOffset < to)) {
+        // Retention took it, or the log was cut: what to do is decided where cursors are compared with the log.
+        follower.drop()
+        this.#parts.onOrphans()
+        return
+      }
+      await this.#scanAll(follower, lane, records, signal)
+      follower.passTo(nextOffset)
+      return
+    }
+  }
+
+  async #scanAll(
+    follower: Follower,
+    lane: Lane,
+    raw: readonly IncomingRecord[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const records = raw.map((record) => readRecord(lane.stream, lane.partition, record))
+    const letters = records
+      .filter((record) => record.kind === 'unreadable')
+      // From there on the lane itself has set them aside.
+      .filter(({ seen }) => seen.offset < lane.startedAt)
+      .map((record) => recordLetter(follower.lane, record))
+    if (letters.length > 0) await this.#parts.deadLetters.put(letters, signal)
+    for (const record of records) this.#scan(follower, record)
+  }
+
+  #scan(follower: Follower, record: ReturnType<typeof readRecord>): void {
+    if (!follower.live) return
+    for (const window of follower.scan(record)) this.#parts.enqueue(windowEntry(follower, window))
+  }
+
+  /** Waits until enough of what the follower closed is flushed. */
+  async #room(follower: Follower, signal: AbortSignal): Promise<void> {
+    const settled = follower.onSettled
+    while (follower.pending.bytes >= PENDING_BYTES_MAX) {
+      signal.throwIfAborted()
+      await new Promise<void>((go) => {
+        follower.onSettled = () => {
+          settled()
+          go()
+        }
+      })
+    }
+    follower.onSettled = settled
+  }
+}

@@ -1,0 +1,60 @@
+import {
+  databaseSettings,
+  durationSetting,
+  kafkaSettings,
+  type LogLevel,
+  managementSettings,
+  parseConfig,
+  processSettings,
+} from '@headrace/service'
+import { z } from 'zod'
+
+/** What the trigger service is told; parsed once. */
+export interface TriggerServiceConfig {
+  /** Where the management port is bound. */
+  host: string
+  managementPort: number
+  kafka: {
+    brokers: string[]
+    topics: 'create' | 'verify' | 'off'
+    replicationFactor: number
+  }
+  /** First part of the names of all Kafka topics and groups. */
+  prefix: string
+  databaseUrl: string
+  /** How often cursors of lanes without windows are moved on. */
+  progressEveryMs: number
+  drainTimeoutMs: number
+  logLevel: LogLevel
+}
+
+/** Far below any retention, and one statement for all lanes of an instance. */
+const PROGRESS_EVERY_DEFAULT_MS = 3_000
+
+const settings = z.object({
+  ...kafkaSettings,
+  ...databaseSettings,
+  ...processSettings,
+  ...managementSettings({ managementPort: 9081 }),
+  HEADRACE_HOST: z.string().default('127.0.0.1'),
+  HEADRACE_FLUSH_PROGRESS_INTERVAL: durationSetting().default(PROGRESS_EVERY_DEFAULT_MS),
+})
+
+/** Throws ConfigError, which names each variable that is wrong. */
+export function parseTriggerServiceConfig(env: NodeJS.ProcessEnv): TriggerServiceConfig {
+  const values = parseConfig(settings, env)
+  return {
+    host: values.HEADRACE_HOST,
+    managementPort: values.HEADRACE_MANAGEMENT_PORT,
+    kafka: {
+      brokers: values.HEADRACE_KAFKA_BROKERS,
+      topics: values.HEADRACE_KAFKA_TOPICS,
+      replicationFactor: values.HEADRACE_KAFKA_REPLICATION_FACTOR,
+    },
+    prefix: values.HEADRACE_PREFIX,
+    databaseUrl: values.HEADRACE_DATABASE_URL,
+    progressEveryMs: values.HEADRACE_FLUSH_PROGRESS_INTERVAL,
+    drainTimeoutMs: values.HEADRACE_DRAIN_TIMEOUT,
+    logLevel: values.HEADRACE_LOG_LEVEL,
+  }
+}

@@ -1,0 +1,62 @@
+import { randomUUID } from 'node:crypto'
+import { type Broker, deadLettersTopic } from '@headrace/broker'
+import { createDuty, type ServiceContext } from '@headrace/service'
+import { beatInstance, type ServerClock, type Store } from '@headrace/store'
+import { version } from './version.ts'
+
+/** Instances count as live by this; the same beat as workers'. */
+const BEAT_EVERY_MS = 2_000
+/** Clocks drift apart by milliseconds an hour. */
+const CLOCK_EVERY_MS = 60_000
+/** Until it is there; then once in a while, because somebody may delete it. */
+const DEAD_LETTERS_EVERY_MS = 5 * 60_000
+/** Dead letters are few; order matters only within one record's source. */
+const DEAD_LETTERS_PARTITIONS = 4
+
+/** What an instance does beside reading: it tells that it lives, and keeps what it stands on in order. */
+export function startDuties(
+  context: ServiceContext,
+  {
+    store,
+    broker,
+    serverClock,
+    prefix,
+  }: { store: Store; broker: Broker; serverClock: ServerClock; prefix: string },
+): void {
+  const { log, clock, metrics } = context
+  const id = randomUUID()
+  const topic = { ...deadLettersTopic(prefix), partitions: DEAD_LETTERS_PARTITIONS }
+  const duties = [
+    createDuty({
+      name: 'trigger-service.heartbeat',
+      everyMs: BEAT_EVERY_MS,
+      log,
+      clock,
+      metrics,
+      runOnce: async () => await beatInstance(store, { id, component: 'trigger_service', version }),
+    }),
+    createDuty({
+      name: 'trigger-service.clock',
+      everyMs: CLOCK_EVERY_MS,
+      log,
+      clock,
+      metrics,
+      runOnce: async () => await serverClock.refresh(),
+    }),
+    createDuty({
+      name: 'trigger-service.dead-letters-topic',
+      everyMs: DEAD_LETTERS_EVERY_MS,
+      log,
+      clock,
+      metrics,
+      runOnce: async () => {
+        for (const warning of (await broker.topics.ensureTopics([topic])).warnings)
+          log.warn({ event: 'kafka.topic_warning', ...warning }, warning.message)
+      },
+    }),
+  ]
+  for (const duty of duties) {
+    duty.start()
+    context.onStop(async () => await duty.stop(), duty.name)
+  }
+}

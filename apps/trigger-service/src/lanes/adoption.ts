@@ -1,0 +1,205 @@
+import type { Broker } from '@headrace/broker'
+import { type Clock, createDuty, type Duty, limited, type Logger, type Metrics } from '@headrace/service'
+import type { CursorRow, TriggerRow } from '@headrace/store'
+import type { TriggerMetrics } from '../metrics.ts'
+import { Follower } from './follower.ts'
+import { type Gap, gapOf, type LogMarks } from './gap.ts'
+import type { LaneSet } from './lane-set.ts'
+import { laneStart } from './lane-start.ts'
+import type { Lane } from './lane.ts'
+
+/** The sweep behind the pokes. */
+const SWEEP_EVERY_MS = 1_000
+/**
+ * A cursor is stopped only when the log was found short of it twice, so far apart: a leader that has just been elected
+ * may not know its own end yet.
+ */
+const BEYOND_CONFIRM_MS = 2_000
+/** How often the same trouble is said. */
+const LOG_EVERY_MS = 30_000
+
+/** What adoption needs of Postgres. */
+export interface CursorStore {
+  loadCursors(stream: string, partitions: number[]): Promise<CursorRow[]>
+  /** Rows that exist already are left as they are. */
+  createCursors(rows: readonly NewCursor[]): Promise<void>
+  stopCursor(cursor: CursorRow, reason: string): Promise<void>
+}
+
+export interface NewCursor {
+  readonly triggerId: string
+  readonly stream: string
+  readonly partition: number
+  readonly nextOffset: number
+  readonly version: number
+}
+
+export interface AdoptionParts {
+  lanes: LaneSet
+  store: CursorStore
+  broker: Pick<Broker, 'offsets'>
+  /** Reads behind the lane until it meets it. */
+  catchUp: (follower: Follower, lane: Lane) => void
+  /** A cursor works by a newer definition than the list of triggers: it is worth reading again. */
+  onStale: () => void
+  metrics: TriggerMetrics
+  serviceMetrics: Metrics
+  log: Logger
+  clock: Clock
+}
+
+/**
+ * Gives every lane the followers it lacks: on assignment, for a trigger that is new, changed or resumed, and after a
+ * cursor was lost. Always the same way: read the cursor, compare it with the log, then join the lane, or catch up.
+ */
+export class Adoption {
+  readonly duty: Duty
+  readonly #parts: AdoptionParts
+  /** Cursors that were found beyond the log, and when first. */
+  readonly #beyond = new Map<string, number>()
+
+  constructor(parts: AdoptionParts) {
+    this.#parts = parts
+    this.duty = createDuty({
+      name: 'trigger-service.adoption',
+      everyMs: SWEEP_EVERY_MS,
+      log: parts.log,
+      clock: parts.clock,
+      metrics: parts.serviceMetrics,
+      runOnce: async (signal) => await this.#sweep(signal),
+    })
+  }
+
+  async #sweep(signal: AbortSignal): Promise<void> {
+    const byTopic = new Map<string, Lane[]>()
+    for (const lane of this.#parts.lanes.all) {
+      if (this.#parts.lanes.orphansOf(lane).length === 0) continue
+      const group = byTopic.get(lane.topic)
+      if (group === undefined) byTopic.set(lane.topic, [lane])
+      else group.push(lane)
+    }
+    // One stream's trouble (its topic was deleted) must not keep the others waiting (P6).
+    const results = await Promise.allSettled(
+      [...byTopic.values()].map(async (lanes) => await this.#adopt(lanes, signal)),
+    )
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+  }
+
+  /** All lanes of one stream. */
+  async #adopt(lanes: readonly Lane[], signal: AbortSignal): Promise<void> {
+    const [first] = lanes
+    if (first === undefined) return
+    const { stream, topic } = first
+    const wanted = lanes.map((lane) => ({ lane, triggers: this.#parts.lanes.orphansOf(lane) }))
+    const partitions = lanes.map(({ partition }) => partition)
+    let rows = cursorsByName(await this.#parts.store.loadCursors(stream, partitions))
+    // After the cursors: the log only grows, so a cursor beyond these marks really is beyond the log.
+    const marks = await this.#parts.broker.offsets(topic, { signal })
+    const missing = wanted.flatMap(({ lane, triggers }) =>
+      triggers
+        .filter(({ id }) => !rows.has(cursorName(id, lane.partition)))
+        .map((trigger) => newCursor(trigger, lane.partition, marks.get(lane.partition))),
+    )
+    if (missing.length > 0) {
+      await this.#parts.store.createCursors(missing)
+      rows = cursorsByName(await this.#parts.store.loadCursors(stream, partitions))
+    }
+    for (const { lane, triggers } of wanted) {
+      const lanesMarks = marks.get(lane.partition)
+      if (lanesMarks === undefined) continue
+      const followers: Follower[] = []
+      for (const trigger of triggers) {
+        const cursor = rows.get(cursorName(trigger.id, lane.partition))
+        const follower = cursor === undefined ? null : await this.#follower(trigger, cursor, lanesMarks)
+        if (follower !== null) followers.push(follower)
+      }
+      this.#giveTo(lane, followers)
+    }
+  }
+
+  /** Null where the cursor may not be followed now; why is said. */
+  async #follower(trigger: TriggerRow, cursor: CursorRow, marks: LogMarks): Promise<Follower | null> {
+    if (cursor.version !== trigger.version) {
+      this.#parts.onStale()
+      return null
+    }
+    if (cursor.status !== 'live') return null
+    const gap = gapOf(cursor, marks)
+    if (gap.kind !== 'recreated_or_truncated') this.#beyond.delete(beyondName(cursor))
+    if (gap.kind === 'none') return new Follower({ trigger, cursor })
+    if (gap.kind === 'recreated_or_truncated' && !this.#confirmed(cursor)) return null
+    this.#say(cursor, gap, marks)
+    if (gap.kind === 'gap' && trigger.gapPolicy === 'continue')
+      return new Follower({ trigger, cursor, from: marks.low })
+    await this.#parts.store.stopCursor(cursor, gap.kind)
+    return null
+  }
+
+  #confirmed(cursor: CursorRow): boolean {
+    const nowMs = this.#parts.clock.now()
+    const name = beyondName(cursor)
+    const sinceMs = this.#beyond.get(name)
+    if (sinceMs === undefined) this.#beyond.set(name, nowMs)
+    if (sinceMs === undefined || nowMs - sinceMs < BEYOND_CONFIRM_MS) return false
+    this.#beyond.delete(name)
+    return true
+  }
+
+  #say(cursor: CursorRow, gap: Exclude<Gap, { kind: 'none' }>, { low, high }: LogMarks): void {
+    const { triggerId: trigger, stream, partition, nextOffset } = cursor
+    const lost = gap.kind === 'gap' ? gap.lost : null
+    this.#parts.metrics.topicAnomalies.inc({ stream, kind: gap.kind })
+    limited(this.#parts.log, `gap/${beyondName(cursor)}`, LOG_EVERY_MS, this.#parts.clock).error(
+      {
+        event: 'cursor.gap',
+        code: gap.code,
+        trigger,
+        stream,
+        partition,
+        next_offset: nextOffset,
+        low,
+        high,
+        lost,
+      },
+      gap.kind === 'gap'
+        ? 'retention took events before this trigger saw them'
+        : 'the log ends before this cursor: its topic was made anew or cut',
+    )
+  }
+
+  #giveTo(lane: Lane, followers: readonly Follower[]): void {
+    // Revoked, or changed, while Postgres and Kafka were asked: the next sweep sees it as it is then.
+    if (lane.signal.aborted) return
+    const current = new Map(this.#parts.lanes.orphansOf(lane).map(({ id, version }) => [id, version]))
+    const wanted = followers.filter(({ trigger }) => current.get(trigger.id) === trigger.version)
+    if (lane.idle) {
+      const start = laneStart(wanted.map(({ scanned }) => scanned))
+      if (start === null) return
+      lane.start(start)
+    }
+    for (const follower of wanted) {
+      if (follower.scanned >= lane.position) lane.join(follower)
+      else this.#parts.catchUp(follower, lane)
+    }
+  }
+}
+
+function newCursor(trigger: TriggerRow, partition: number, marks: LogMarks | undefined): NewCursor {
+  // No row at registration: the partition is newer than the trigger, and all that it holds is to be seen.
+  return {
+    triggerId: trigger.id,
+    stream: trigger.stream,
+    partition,
+    nextOffset: marks?.low ?? 0,
+    version: trigger.version,
+  }
+}
+
+const cursorName = (triggerId: string, partition: number): string => `${triggerId}/${partition}`
+const beyondName = ({ triggerId, stream, partition }: CursorRow): string =>
+  `${triggerId}/${stream}/${partition}`
+
+function cursorsByName(rows: readonly CursorRow[]): Map<string, CursorRow> {
+  return new Map(rows.map((row) => [cursorName(row.triggerId, row.partition), row]))
+}

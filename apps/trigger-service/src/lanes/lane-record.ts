@@ -1,0 +1,60 @@
+import type { IncomingRecord } from '@headrace/broker'
+import { decodeEvent, toInputEvent, type WindowEvent } from '@headrace/core'
+import { limits, type EventRecord } from '@headrace/schemas'
+
+/** An event as a window holds it: its share of the run's input is text already, made once for all triggers. */
+export interface LaneEvent extends WindowEvent {
+  /** The event as JSON, as it stands in the run's input. */
+  readonly text: string
+  readonly traceparent: string | null
+}
+
+/** The last record a cursor saw: by it a recreated topic is told from the one that was read (DESIGN §7, gaps). */
+export interface SeenRecord {
+  readonly offset: number
+  readonly timestamp: number
+  readonly id: string | null
+}
+
+/** A record of a stream, read once, however many triggers look at it. */
+export type LaneRecord =
+  | { readonly kind: 'event'; readonly seen: SeenRecord; readonly event: EventRecord; readonly bytes: number }
+  | {
+      readonly kind: 'unreadable'
+      readonly seen: SeenRecord
+      readonly reason: string
+      readonly detail: string
+      readonly raw: IncomingRecord
+    }
+
+export function readRecord(stream: string, partition: number, record: IncomingRecord): LaneRecord {
+  const { offset, timestamp } = record
+  const decoded = decodeEvent(stream, { ...record, partition })
+  if (decoded.kind === 'unreadable') {
+    const { reason, detail } = decoded
+    return { kind: 'unreadable', seen: { offset, timestamp, id: null }, reason, detail, raw: record }
+  }
+  const { event, bytes } = decoded
+  return { kind: 'event', seen: { offset, timestamp, id: storableId(event.id) }, event, bytes }
+}
+
+/** What a window keeps of an event; the parsed data is let go. */
+export function toLaneEvent({ event, bytes }: Extract<LaneRecord, { kind: 'event' }>): LaneEvent {
+  return {
+    offset: event.sequenceId,
+    timestamp: event.createdAt,
+    bytes,
+    text: JSON.stringify(toInputEvent(event)),
+    traceparent:
+      event.traceparent !== null && w3cTraceparent.test(event.traceparent) ? event.traceparent : null,
+  }
+}
+
+/** Records come from anywhere: what is no trace context would fail the row that stores it, or every trace reader. */
+const w3cTraceparent = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
+
+/** Postgres's text holds no NUL, and an id is compared, never shown whole: a foreign one may have any length. */
+function storableId(id: string): string {
+  const kept = id.length > limits.idCharactersMax ? id.slice(0, limits.idCharactersMax) : id
+  return kept.includes('\u0000') ? kept.replaceAll('\u0000', '') : kept
+}

@@ -1,0 +1,53 @@
+import { partitionKey } from '@headrace/broker'
+import type { TriggerRow } from '@headrace/store'
+import { Lane, type LaneParts } from './lane.ts'
+
+/** The lanes this instance owns now, and what of them is to be read (again). */
+export class LaneSet {
+  readonly #lanes = new Map<string, Lane>()
+  readonly #parts: LaneParts
+  readonly #live: (stream: string) => readonly TriggerRow[]
+
+  constructor(parts: LaneParts, live: (stream: string) => readonly TriggerRow[]) {
+    this.#parts = parts
+    this.#live = live
+  }
+
+  get all(): Lane[] {
+    return [...this.#lanes.values()]
+  }
+
+  /** Makes the lane of a partition that was assigned. It leaves the set when it is revoked. */
+  add(assigned: Pick<Lane, 'topic' | 'stream' | 'partition' | 'signal'>): Lane {
+    const lane = new Lane(assigned, this.#parts)
+    const key = partitionKey(lane.topic, lane.partition)
+    this.#lanes.set(key, lane)
+    const remove = () => {
+      if (this.#lanes.get(key) === lane) this.#lanes.delete(key)
+    }
+    lane.signal.addEventListener('abort', remove, { once: true })
+    this.#parts.onOrphans()
+    return lane
+  }
+
+  /** Live triggers of the lane's stream that it neither has nor is to leave alone for now. */
+  orphansOf(lane: Lane): TriggerRow[] {
+    return this.#live(lane.stream).filter(({ id }) => !lane.has(id))
+  }
+
+  /**
+   * Lets go of followers whose trigger is no longer live, or works by another definition: what they hold open is built
+   * again from the cursor. One that only got another build goes on with it.
+   */
+  reconcile(): void {
+    for (const lane of this.all) {
+      const live = new Map(this.#live(lane.stream).map((trigger) => [trigger.id, trigger]))
+      for (const follower of [...lane.followers, ...lane.chasers]) {
+        const trigger = live.get(follower.trigger.id)
+        if (trigger?.version === follower.trigger.version) follower.trigger = trigger
+        else follower.drop()
+      }
+    }
+    this.#parts.onOrphans()
+  }
+}

@@ -1,0 +1,329 @@
+import type { IncomingBatch, IncomingRecord, LanedConsumer, LaneHandler, PushAnswer } from '@headrace/broker'
+import { type Clock, codeOf, type Logger } from '@headrace/service'
+import { type FlushEntry, progressEntry, windowEntry } from '../start-runs/flush-entry.ts'
+import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
+import type { Closed, Follower } from './follower.ts'
+import { type LaneRecord, readRecord } from './lane-record.ts'
+import { Tail } from './tail.ts'
+
+/** Records scanned before others get their turn: about 5 ms. */
+const CHUNK_RECORDS_MAX = 500
+/** Records fetched and not scanned yet. */
+const BUFFER_BYTES_MAX = 4 * 1024 * 1024
+/** Closed windows that wait for Postgres. Past it the lane scans no more; its buffer fills, and it is not fetched. */
+export const PENDING_BYTES_MAX = 4 * 1024 * 1024
+
+export interface LaneParts {
+  readonly consumer: Pick<LanedConsumer, 'seek' | 'resume' | 'commit'>
+  readonly enqueue: (entry: FlushEntry) => void
+  readonly deadLetters: DeadLetters
+  readonly log: Logger
+  readonly clock: Clock
+  /** This lane has triggers to read again: their cursors are not known (any more). */
+  readonly onOrphans: () => void
+}
+
+/**
+ * One assigned partition of a stream, and the triggers that follow it (DESIGN §7).
+ *
+ * states: waiting → reading ⇄ waiting → closed
+ *   waiting  its cursors are not known; nothing is fetched
+ *   reading  `position` is the next offset to scan; nothing is fetched while it is full or nobody follows
+ *   closed   revoked
+ *
+ * N1  records are scanned in the order of their offsets, without a hole: a batch is taken only where the last one ended
+ * N2  every follower has scanned all below `position`, or it lies below its own cursor
+ * N3  a record that cannot be read is acked as a dead letter before any cursor passes it
+ * N4  at the head = a fetch at `position` showed nothing; only then does the wall clock close windows
+ * N5  buffered and pending bytes are bounded
+ * N6  whatever fails here ends in `waiting`: followers are dropped and read again, nothing is passed over
+ */
+export class Lane implements LaneHandler {
+  readonly topic: string
+  readonly stream: string
+  readonly partition: number
+  readonly signal: AbortSignal
+  readonly #parts: LaneParts
+  readonly #followers = new Map<string, Follower>()
+  /** Triggers that catch up and will join. */
+  readonly #chasers = new Map<string, Follower>()
+  readonly #tail = new Tail()
+  #state: 'waiting' | 'reading' | 'closed' = 'waiting'
+  /** Rises with each start, so that work of an earlier life is not taken for this one's. */
+  #life = 0
+  #position = 0
+  #startedAt = 0
+  #buffer: { batch: IncomingBatch; scanned: number }[] = []
+  #bufferedBytes = 0
+  #fetched = 0
+  #draining = false
+  #wasFull = false
+  #frozen = false
+  /** The log's end as last seen, for lag. */
+  highWatermark: number | null = null
+
+  constructor(
+    { topic, stream, partition, signal }: Pick<Lane, 'topic' | 'stream' | 'partition' | 'signal'>,
+    parts: LaneParts,
+  ) {
+    this.topic = topic
+    this.stream = stream
+    this.partition = partition
+    this.signal = signal
+    this.#parts = parts
+    signal.addEventListener('abort', () => this.#close(), { once: true })
+  }
+
+  get position(): number {
+    return this.#position
+  }
+
+  get reading(): boolean {
+    return this.#state === 'reading'
+  }
+
+  /** Whatever unreadable records lie from here to `position` were set aside by this lane already. */
+  get startedAt(): number {
+    return this.#startedAt
+  }
+
+  get followers(): Iterable<Follower> {
+    return this.#followers.values()
+  }
+
+  get chasers(): Iterable<Follower> {
+    return this.#chasers.values()
+  }
+
+  has(triggerId: string): boolean {
+    return this.#followers.has(triggerId) || this.#chasers.has(triggerId)
+  }
+
+  /** Nobody follows and nobody will without being adopted: the lane may start anew elsewhere. */
+  get idle(): boolean {
+    return this.#state === 'waiting' || (this.#followers.size === 0 && this.#chasers.size === 0)
+  }
+
+  /** Begins to read at `position`. */
+  start(position: number): void {
+    if (this.#state === 'closed') return
+    this.#life += 1
+    this.#state = 'reading'
+    this.#position = position
+    this.#startedAt = position
+    this.#fetched = position
+    this.#clearBuffer()
+    this.#parts.consumer.seek(this.topic, this.partition, position)
+  }
+
+  /** Takes a follower in that has scanned all below `position` (N2). */
+  join(follower: Follower): void {
+    this.#chasers.delete(follower.trigger.id)
+    if (this.#chasers.size === 0) this.#tail.end()
+    if (!follower.live) return
+    this.#followers.set(follower.trigger.id, follower)
+    follower.onSettled = () => this.#settled(follower)
+    this.#offerRoom()
+  }
+
+  /** Notes a follower that catches up; `join` or its drop ends that. */
+  chase(follower: Follower): void {
+    this.#chasers.set(follower.trigger.id, follower)
+  }
+
+  /** Keeps what is scanned from now on, for a chaser that is near. */
+  keepTail(): void {
+    this.#tail.begin(this.#position)
+  }
+
+  tailFrom(position: number): readonly LaneRecord[] | null {
+    return this.#tail.from(position)
+  }
+
+  /** The chaser gave up or was dropped. */
+  unchase(follower: Follower): void {
+    if (this.#chasers.get(follower.trigger.id) === follower) this.#chasers.delete(follower.trigger.id)
+    if (this.#chasers.size === 0) this.#tail.end()
+  }
+
+  drop(triggerId: string): void {
+    this.#followers.get(triggerId)?.drop()
+    this.#chasers.get(triggerId)?.drop()
+  }
+
+  push(batch: IncomingBatch): PushAnswer {
+    if (this.#state !== 'reading' || this.isFull()) return 'full'
+    // Holds by the consumer's construction; were it ever broken, events would be lost in silence (N1).
+    if (batch.fetchedOffset > this.#fetched) return { seek: this.#fetched }
+    this.highWatermark = batch.highWatermark
+    this.#buffer.push({ batch, scanned: 0 })
+    for (const { bytes } of batch.records) this.#bufferedBytes += bytes
+    this.#fetched = Math.max(this.#fetched, batch.nextOffset)
+    this.#drainSoon()
+    return 'accepted'
+  }
+
+  /** Takes nothing more in: the service is stopping, and what is closed is still flushed. */
+  freeze(): void {
+    this.#frozen = true
+  }
+
+  isFull(): boolean {
+    const full =
+      this.#state !== 'reading' ||
+      this.#frozen ||
+      this.#followers.size === 0 ||
+      this.#bufferedBytes >= BUFFER_BYTES_MAX
+    this.#wasFull ||= full
+    return full
+  }
+
+  atHead({ position, highWatermark }: { position: number; highWatermark: number }): void {
+    if (this.#state !== 'reading' || this.#frozen) return
+    if (position !== this.#position || this.#buffer.length > 0) return
+    this.highWatermark = highWatermark
+    const nowMs = this.#parts.clock.now()
+    for (const follower of this.#followers.values()) this.#enqueue(follower, follower.head(position, nowMs))
+  }
+
+  outOfRange({ position, low, high }: { position: number; low: number; high: number }): null {
+    this.#parts.log.error(
+      { event: 'lane.out_of_range', code: 'offset_out_of_range', ...this.#name, position, low, high },
+      'the log does not hold this lane’s position; its cursors are compared with it',
+    )
+    this.#wait()
+    return null
+  }
+
+  /** Moves idle cursors on, so that retention never overtakes them, and tells Kafka's group the lowest of them. */
+  writeProgress(): void {
+    if (this.#state !== 'reading') return
+    let lowest = Number.POSITIVE_INFINITY
+    for (const follower of this.#followers.values()) {
+      const { cursor, stored, seen } = follower
+      if (follower.pending.windows === 0 && cursor.nextOffset > stored.nextOffset)
+        this.#parts.enqueue(progressEntry({ follower, cursor, seen }))
+      lowest = Math.min(lowest, stored.nextOffset)
+    }
+    for (const { stored } of this.#chasers.values()) lowest = Math.min(lowest, stored.nextOffset)
+    if (Number.isFinite(lowest)) this.#parts.consumer.commit(this.topic, this.partition, lowest)
+  }
+
+  get #name() {
+    return { stream: this.stream, partition: this.partition }
+  }
+
+  /** Whether there is something to scan, and room behind it (N5). */
+  get #canScan(): boolean {
+    if (this.#state !== 'reading' || this.#frozen || this.#buffer.length === 0) return false
+    return this.#pendingBytes() < PENDING_BYTES_MAX
+  }
+
+  #drainSoon(): void {
+    if (this.#draining || !this.#canScan) return
+    this.#draining = true
+    this.#drain()
+      .catch((error: unknown) => {
+        if (this.signal.aborted) return
+        this.#parts.log.error(
+          { event: 'lane.failed', code: codeOf(error), ...this.#name, err: error },
+          'a lane failed and is read again',
+        )
+        this.#wait()
+      })
+      .finally(() => {
+        this.#draining = false
+        this.#offerRoom()
+        // A batch that came, or room that was made, between the loop's last look and here.
+        this.#drainSoon()
+      })
+  }
+
+  /** Scans what is buffered, in turns with everybody else. */
+  async #drain(): Promise<void> {
+    while (this.#canScan) {
+      const chunk = this.#nextChunk()
+      if (chunk === null) return
+      const life = this.#life
+      const records = chunk.records.map((record) => readRecord(this.stream, this.partition, record))
+      const unreadable = records.filter((record) => record.kind === 'unreadable')
+      if (unreadable.length > 0) {
+        const letters = unreadable.map((record) => recordLetter(this.#name, record))
+        await this.#parts.deadLetters.put(letters, this.signal)
+        if (life !== this.#life) continue
+      }
+      this.#scan(records, chunk.nextOffset)
+      if (this.#buffer.length > 0) await new Promise(setImmediate)
+    }
+  }
+
+  #nextChunk(): { records: readonly IncomingRecord[]; nextOffset: number } | null {
+    const [head] = this.#buffer
+    if (head === undefined) return null
+    const { batch, scanned } = head
+    const records = batch.records.slice(scanned, scanned + CHUNK_RECORDS_MAX)
+    head.scanned += records.length
+    for (const { bytes } of records) this.#bufferedBytes -= bytes
+    if (head.scanned < batch.records.length) return { records, nextOffset: (records.at(-1)?.offset ?? 0) + 1 }
+    this.#buffer.shift()
+    return { records, nextOffset: batch.nextOffset }
+  }
+
+  #scan(records: readonly LaneRecord[], nextOffset: number): void {
+    for (const record of records) {
+      for (const follower of this.#followers.values()) this.#enqueue(follower, follower.scan(record))
+    }
+    for (const follower of this.#followers.values()) follower.passTo(nextOffset)
+    this.#tail.add(records)
+    this.#position = Math.max(this.#position, nextOffset)
+  }
+
+  #enqueue(follower: Follower, closed: Closed): void {
+    for (const window of closed) this.#parts.enqueue(windowEntry(follower, window))
+  }
+
+  #pendingBytes(): number {
+    let bytes = 0
+    for (const { pending } of this.#followers.values()) bytes += pending.bytes
+    return bytes
+  }
+
+  #settled(follower: Follower): void {
+    if (!follower.live && this.#followers.get(follower.trigger.id) === follower)
+      this.#followers.delete(follower.trigger.id)
+    this.#drainSoon()
+  }
+
+  /** Asks to be fetched again once there is room. */
+  #offerRoom(): void {
+    if (!this.#wasFull) return
+    this.#wasFull = false
+    if (!this.isFull()) this.#parts.consumer.resume(this.topic, this.partition)
+  }
+
+  #wait(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'waiting'
+    this.#dropAll()
+    this.#parts.onOrphans()
+  }
+
+  #close(): void {
+    this.#state = 'closed'
+    this.#dropAll()
+  }
+
+  #dropAll(): void {
+    this.#life += 1
+    this.#clearBuffer()
+    for (const follower of [...this.#followers.values(), ...this.#chasers.values()]) follower.drop()
+    this.#followers.clear()
+    this.#chasers.clear()
+    this.#tail.end()
+  }
+
+  #clearBuffer(): void {
+    this.#buffer = []
+    this.#bufferedBytes = 0
+  }
+}

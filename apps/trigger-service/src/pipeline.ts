@@ -1,0 +1,197 @@
+import { type Broker, type LanedConsumer, partitionKey, streamOfTopic } from '@headrace/broker'
+import type { Dispatcher } from '@headrace/dispatch'
+import { createDuty, type Duty, type HealthCheck, type ServiceContext } from '@headrace/service'
+import { createCursors, listTriggers, loadCursors, setCursorStatus, type Store } from '@headrace/store'
+import { CatchUp } from './catch-up/catch-up-reader.ts'
+import type { TriggerServiceConfig } from './config.ts'
+import { Adoption, type CursorStore } from './lanes/adoption.ts'
+import { LaneSet } from './lanes/lane-set.ts'
+import { registerLaneGauges, type TriggerMetrics } from './metrics.ts'
+import type { DeadLetters } from './set-aside/dead-letters.ts'
+import { Flusher } from './start-runs/flusher.ts'
+import type { RunStore } from './start-runs/run-store.ts'
+import { streamTopic } from './stream-topic.ts'
+import { TriggerList } from './triggers/trigger-list.ts'
+
+export interface PipelineParts {
+  config: TriggerServiceConfig
+  store: Store
+  broker: Broker
+  deadLetters: DeadLetters
+  dispatcher: Dispatcher
+  runStore: RunStore
+  triggerMetrics: TriggerMetrics
+}
+
+/** Most bytes of one fetch over all lanes; lanes bound what is kept. */
+const FETCH_BYTES_MAX = 8 * 1024 * 1024
+/** A window's timeout at the head is late by at most this. */
+const FETCH_WAIT_MS = 100
+
+/**
+ * Puts the parts together: records → lanes → closed windows → flusher → runs. Triggers are polled, lanes are assigned by
+ * Kafka's group, adoption brings the two together; every poke is backed by a sweep.
+ */
+export class Pipeline {
+  readonly #context: ServiceContext
+  readonly #parts: PipelineParts
+  readonly #postgres: HealthCheck
+  readonly #kafka: HealthCheck
+  readonly #flusher: Flusher
+  readonly #triggers: TriggerList
+  readonly #consumer: LanedConsumer
+  readonly #lanes: LaneSet
+  readonly #catchUp: CatchUp
+  readonly #adoption: Adoption
+  readonly #duties: readonly Duty[]
+
+  constructor(context: ServiceContext, parts: PipelineParts) {
+    const { log, clock, metrics, health } = context
+    const { store, broker, deadLetters, dispatcher, triggerMetrics } = parts
+    const shared = { log, clock, deadLetters, onOrphans: () => this.#adoption.duty.poke() }
+    this.#context = context
+    this.#parts = parts
+    this.#postgres = health.check('postgres')
+    this.#kafka = health.check('kafka')
+    this.#flusher = new Flusher({
+      ...shared,
+      store: parts.runStore,
+      dispatch: async (seeds) => await dispatcher.dispatch(seeds),
+      metrics: triggerMetrics,
+      onFenced: shared.onOrphans,
+      onOutage: (detail) => this.#postgresIs(detail),
+    })
+    const enqueue = this.#flusher.enqueue.bind(this.#flusher)
+    this.#triggers = new TriggerList({
+      list: async () => await listTriggers(store),
+      onRead: (changed) => this.#triggersRead(changed),
+      onFailed: (detail) => this.#postgresIs(detail),
+      log,
+      clock,
+      metrics,
+    })
+    this.#consumer = this.#makeConsumer()
+    this.#lanes = new LaneSet({ ...shared, consumer: this.#consumer, enqueue }, (stream) =>
+      this.#triggers.live(stream),
+    )
+    this.#catchUp = new CatchUp({ ...shared, broker, enqueue })
+    this.#adoption = new Adoption({
+      lanes: this.#lanes,
+      store: cursorStore(store),
+      broker,
+      catchUp: (follower, lane) => this.#catchUp.begin(follower, lane),
+      onStale: () => this.#triggers.duty.poke(),
+      metrics: triggerMetrics,
+      serviceMetrics: metrics,
+      log,
+      clock,
+    })
+    this.#duties = [this.#triggers.duty, this.#adoption.duty, this.#makeProgress()]
+    registerLaneGauges(metrics, {
+      lanes: () => this.#lanes.all,
+      triggers: () => this.#triggers.all,
+      readers: () => this.#catchUp.readers,
+      now: () => clock.now(),
+    })
+  }
+
+  start(): void {
+    for (const duty of this.#duties) duty.start()
+    this.#consumer.start()
+  }
+
+  /** What is closed is flushed and idle cursors are moved on, so that the next owner has nothing to read again. */
+  async stop(deadline: AbortSignal): Promise<void> {
+    await Promise.all(this.#duties.map(async (duty) => await duty.stop()))
+    for (const lane of this.#lanes.all) lane.freeze()
+    await this.#drained(deadline)
+    for (const lane of this.#lanes.all) lane.writeProgress()
+    await this.#drained(deadline)
+    // A second time, for the group's offsets as they are now.
+    for (const lane of this.#lanes.all) lane.writeProgress()
+    await this.#consumer.stop()
+    await this.#flusher.stop()
+    await this.#catchUp.ended()
+  }
+
+  async #drained(deadline: AbortSignal): Promise<void> {
+    const { promise: late, resolve } = Promise.withResolvers<void>()
+    const giveUp = () => resolve()
+    deadline.addEventListener('abort', giveUp, { once: true })
+    if (deadline.aborted) giveUp()
+    await Promise.race([this.#flusher.drained(), late])
+    deadline.removeEventListener('abort', giveUp)
+  }
+
+  #postgresIs(fault: string | null): void {
+    if (fault === null) this.#postgres.ok()
+    else this.#postgres.fail(fault)
+  }
+
+  #triggersRead(changed: boolean): void {
+    this.#postgresIs(null)
+    if (!changed) return
+    const { prefix } = this.#parts.config
+    this.#consumer.setTopics(this.#triggers.streams.map((stream) => streamTopic(prefix, stream)))
+    this.#lanes.reconcile()
+  }
+
+  #makeConsumer(): LanedConsumer {
+    const { broker, config, triggerMetrics } = this.#parts
+    return broker.consumer({
+      groupId: `${config.prefix}.trigger-service`,
+      topics: [],
+      fromBeginning: false,
+      maxWaitMs: FETCH_WAIT_MS,
+      maxBytes: FETCH_BYTES_MAX,
+      lane: ({ topic, partition, signal }) => {
+        const stream = streamOfTopic(config.prefix, topic) ?? topic
+        return this.#lanes.add({ topic, stream, partition, signal })
+      },
+      // Where a lane starts is decided when its cursors are read; until then it is full, and not fetched.
+      onAssigned: (added) => {
+        triggerMetrics.rebalances.inc()
+        const keys = added.flatMap(({ topic, partitions }) =>
+          partitions.map((partition) => partitionKey(topic, partition)),
+        )
+        return Promise.resolve(new Map(keys.map((key) => [key, 0])))
+      },
+      onTopicsMissing: (topics) => {
+        for (const topic of topics)
+          this.#context.log.warn(
+            { event: 'stream.missing', code: 'stream_missing', topic },
+            'a stream with triggers has no Kafka topic',
+          )
+      },
+      onState: (state) => {
+        if (state === 'running' || state === 'waiting_for_topics') this.#kafka.ok(state)
+        else this.#kafka.fail(state)
+      },
+    })
+  }
+
+  #makeProgress(): Duty {
+    const { log, clock, metrics } = this.#context
+    return createDuty({
+      name: 'trigger-service.progress',
+      everyMs: this.#parts.config.progressEveryMs,
+      log,
+      clock,
+      metrics,
+      runOnce: () => {
+        for (const lane of this.#lanes.all) lane.writeProgress()
+        return Promise.resolve()
+      },
+    })
+  }
+}
+
+function cursorStore(store: Store): CursorStore {
+  return {
+    loadCursors: async (stream, partitions) => await loadCursors(store, stream, partitions),
+    createCursors: async (rows) => await createCursors(store, [...rows]),
+    stopCursor: async ({ triggerId, stream, partition }, reason) => {
+      await setCursorStatus(store, { triggerId, stream, partition, status: 'stopped', reason })
+    },
+  }
+}

@@ -1,0 +1,133 @@
+import type { CursorMove, CursorRow, WindowRun } from '@headrace/store'
+import type { CursorStore, NewCursor } from '../lanes/adoption.ts'
+import type { RunStore } from '../start-runs/run-store.ts'
+
+/** What Postgres does to the next flush, and then no more. */
+export type Trouble =
+  /** The connection breaks before the statement is run. */
+  | 'lost_before'
+  /** The statement is committed, and the answer is lost. */
+  | 'lost_after'
+  | 'deadlock'
+
+class Fault extends Error {
+  readonly fault: ReturnType<RunStore['classify']>
+  constructor(fault: ReturnType<RunStore['classify']>) {
+    super(fault)
+    this.fault = fault
+  }
+}
+
+/** The rule of the flush statement in memory, for tests of what goes around it: compare-and-set, all or nothing. */
+export class FakePostgres implements RunStore, CursorStore {
+  readonly cursors = new Map<string, CursorRow>()
+  readonly runs: WindowRun[] = []
+  readonly troubles: Trouble[] = []
+  /** Inputs that fail their row. */
+  refuses: (run: WindowRun) => boolean = () => false
+  flushes = 0
+  #ids = 0
+
+  add(row: Pick<CursorRow, 'triggerId' | 'partition' | 'nextOffset'> & Partial<CursorRow>): CursorRow {
+    const cursor: CursorRow = {
+      stream: 'orders',
+      incarnation: 1,
+      done: '{}',
+      revision: 0,
+      version: 1,
+      lastOffset: null,
+      lastTs: null,
+      lastId: null,
+      status: 'live',
+      reason: null,
+      ...row,
+    }
+    this.cursors.set(nameOf(cursor), cursor)
+    return cursor
+  }
+
+  cursor(triggerId: string, partition = 0): CursorRow {
+    const row = this.cursors.get(nameOf({ triggerId, stream: 'orders', partition }))
+    if (row === undefined) throw new Error(`there is no cursor of ${triggerId}`)
+    return row
+  }
+
+  /** Offsets of each window that became a run, in the order in which they were stored. */
+  windows(triggerId: string, partition = 0): number[][] {
+    return this.runs
+      .filter((run) => run.triggerId === triggerId && run.partition === partition)
+      .map(({ input }) =>
+        (JSON.parse(input) as { events: { sequence_id: number }[] }).events.map((e) => e.sequence_id),
+      )
+  }
+
+  flush({ moves, runs }: { moves: CursorMove[]; runs: WindowRun[] }) {
+    this.flushes += 1
+    const trouble = this.troubles.shift()
+    if (trouble === 'lost_before') return Promise.reject(new Fault('outage'))
+    if (trouble === 'deadlock') return Promise.reject(new Fault('retry'))
+    if (runs.some((run) => this.refuses(run))) return Promise.reject(new Fault('row'))
+    const moved = moves.filter((move) => {
+      const row = this.cursors.get(nameOf(move))
+      return row?.revision === move.revision && row.version === move.version && row.status === 'live'
+    })
+    const names = new Set(moved.map(nameOf))
+    for (const { triggerId, stream, partition, nextOffset, done, lastOffset, lastTs, lastId } of moved) {
+      const row = this.cursor(triggerId, partition)
+      const revision = row.revision + 1
+      this.cursors.set(nameOf({ triggerId, stream, partition }), {
+        ...row,
+        nextOffset,
+        done,
+        lastOffset,
+        lastTs,
+        lastId,
+        revision,
+      })
+    }
+    this.runs.push(...runs.filter((run) => names.has(nameOf(run))))
+    if (trouble === 'lost_after') return Promise.reject(new Fault('outage'))
+    return Promise.resolve({ moved })
+  }
+
+  existing(runIds: readonly string[]) {
+    const known = new Set(this.runs.map(({ runId }) => runId))
+    return Promise.resolve(new Set(runIds.filter((id) => known.has(id))))
+  }
+
+  newRunIds(count: number): string[] {
+    return Array.from({ length: count }, () => `run-${(this.#ids += 1)}`)
+  }
+
+  classify(error: unknown): ReturnType<RunStore['classify']> {
+    return error instanceof Fault ? error.fault : 'bug'
+  }
+
+  loadCursors(stream: string, partitions: number[]) {
+    return Promise.resolve(
+      [...this.cursors.values()].filter((row) => row.stream === stream && partitions.includes(row.partition)),
+    )
+  }
+
+  createCursors(rows: readonly NewCursor[]) {
+    for (const row of rows) if (!this.cursors.has(nameOf(row))) this.add(row)
+    return Promise.resolve()
+  }
+
+  stopCursor(cursor: CursorRow, reason: string) {
+    this.cursors.set(nameOf(cursor), { ...cursor, status: 'stopped', reason })
+    return Promise.resolve()
+  }
+}
+
+function nameOf({
+  triggerId,
+  stream,
+  partition,
+}: {
+  triggerId: string
+  stream: string
+  partition: number
+}): string {
+  return `${triggerId}/${stream}/${partition}`
+}

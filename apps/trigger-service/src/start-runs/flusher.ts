@@ -1,0 +1,280 @@
+import { crashPoint } from '@headrace/core'
+import { limits } from '@headrace/schemas'
+import { type Clock, codeOf, type Logger } from '@headrace/service'
+import type { TaskSeed, WindowRun } from '@headrace/store'
+import type { Follower } from '../lanes/follower.ts'
+import type { TriggerMetrics } from '../metrics.ts'
+import { type DeadLetters, windowLetter } from '../set-aside/dead-letters.ts'
+import { byFollower, type FlushEntry, moveOf, progressEntry, runOf, type WindowEntry } from './flush-entry.ts'
+import type { RunStore } from './run-store.ts'
+import { type Attempt, type TryAgain, tryFlush, tryUntilAnswered } from './try-flush.ts'
+
+/** Windows in one statement (HOTPATH): more gains nothing, and one bad row costs more cuts. */
+export const FLUSH_WINDOWS_MAX = 500
+/** Payload in one statement, so that a flush of large windows is neither a long lock nor a large allocation. */
+const FLUSH_BYTES_MAX = 8 * 1024 * 1024
+
+export interface FlusherParts {
+  store: RunStore
+  deadLetters: DeadLetters
+  /** Not awaited: a run whose task does not arrive is taken from Postgres by a worker. */
+  dispatch: (seeds: readonly TaskSeed[]) => Promise<void>
+  metrics: TriggerMetrics
+  log: Logger
+  clock: Clock
+  /** Followers were dropped because their cursor rows were not ours to move: they must be read again. */
+  onFenced: () => void
+  /** Told of each failed try, and null when Postgres answers again. */
+  onOutage: (detail: string | null) => void
+}
+
+type Fate = 'moved' | 'fenced' | 'uncertain'
+
+/**
+ * Takes closed windows to Postgres: one statement at a time, over all lanes, with whatever gathered while the one before
+ * was in flight. Runs and cursors move together or not at all.
+ *
+ * L1  the windows of one follower go in their order; a statement holds a prefix of what is waiting
+ * L2  a cursor moves only from the revision that we left; a row that does not move drops its follower, and only it
+ * L3  a statement of unknown outcome is tried again as it was. If it was committed, the second does not move the rows,
+ *     and the run ids, which are ours alone, tell whose commit that was
+ * L4  a window that cannot be stored is a dead letter, acked before its cursor passes it; those around it are stored
+ * L5  an outage changes nothing but time: what waits here waits, lanes fill up and pause
+ */
+export class Flusher {
+  readonly #parts: FlusherParts
+  readonly #stopping = new AbortController()
+  readonly #tryAgain: TryAgain
+  readonly #waiting: FlushEntry[] = []
+  #running: Promise<void> | null = null
+
+  constructor(parts: FlusherParts) {
+    this.#parts = parts
+    const { store, log, clock, onOutage } = parts
+    this.#tryAgain = { store, log, clock, onOutage, signal: this.#stopping.signal }
+  }
+
+  enqueue(entry: FlushEntry): void {
+    const { pending } = entry.follower
+    pending.windows += 1
+    pending.bytes += entry.bytes
+    this.#waiting.push(entry)
+    // Begun a microtask later, so that all windows of one chunk of records are in the first statement.
+    this.#running ??= Promise.resolve().then(async () => await this.#run())
+  }
+
+  /** Resolves when nothing is waiting or in flight. */
+  async drained(): Promise<void> {
+    while (this.#running !== null) await this.#running
+  }
+
+  /** Gives up what is waiting: it is rebuilt from the cursors. Resolves when nothing is in flight. May be called twice. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('the flusher was stopped'))
+    await this.drained()
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0) await this.#flush(this.#take())
+    } catch (error) {
+      // Nothing that waits may be flushed behind what failed (L1): its followers are read again.
+      for (const { follower } of this.#waiting) follower.drop()
+      if (!this.#stopping.signal.aborted) {
+        const { log, onFenced } = this.#parts
+        log.error(
+          { event: 'flush.failed', code: codeOf(error), err: error },
+          'a flush failed; its cursors are read again',
+        )
+        onFenced()
+      }
+    } finally {
+      this.#settle(this.#waiting.splice(0))
+      this.#running = null
+    }
+  }
+
+  #take(): FlushEntry[] {
+    let bytes = 0
+    let count = 0
+    for (const entry of this.#waiting) {
+      bytes += entry.bytes
+      if (count === FLUSH_WINDOWS_MAX || (count > 0 && bytes > FLUSH_BYTES_MAX)) break
+      count += 1
+    }
+    return this.#waiting.splice(0, count)
+  }
+
+  async #flush(entries: readonly FlushEntry[]): Promise<void> {
+    try {
+      await this.#store(await this.#withoutTooLarge(entries))
+    } catch (error) {
+      for (const { follower } of entries) follower.drop()
+      throw error
+    } finally {
+      this.#settle(entries)
+    }
+  }
+
+  #settle(entries: readonly FlushEntry[]): void {
+    for (const { follower, bytes } of entries) {
+      follower.pending.windows -= 1
+      follower.pending.bytes -= bytes
+    }
+    for (const follower of new Set(entries.map((entry) => entry.follower))) follower.onSettled()
+  }
+
+  async #store(given: readonly FlushEntry[]): Promise<void> {
+    const entries = given.filter(({ follower }) => follower.live)
+    if (entries.length === 0) return
+    const groups = byFollower(entries)
+    const windows = entries.filter((entry) => entry.kind === 'window')
+    const ids = this.#parts.store.newRunIds(windows.length)
+    const made = windows.map((entry, index) => ({
+      follower: entry.follower,
+      run: runOf(entry, ids[index] ?? ''),
+    }))
+    const runs = made.map(({ run }) => run)
+    const moves = [...groups].map(([follower, group]) => moveOf(follower, group))
+    const attempt = await tryFlush(this.#tryAgain, { moves, runs })
+    if (attempt.kind === 'row') return await this.#cut(entries, attempt.error)
+
+    const fates = await this.#fates(attempt, [...groups.keys()], runs)
+    this.#conclude(groups, fates)
+    this.#dispatch(made.filter(({ follower }) => fates.get(follower) === 'moved').map(({ run }) => run))
+  }
+
+  async #fates(
+    { moved, uncertain }: Extract<Attempt, { kind: 'answered' }>,
+    followers: readonly Follower[],
+    runs: readonly WindowRun[],
+  ): Promise<Map<Follower, Fate>> {
+    const rows = new Set(moved.map(rowName))
+    const committed = uncertain
+      ? await this.#committedBefore(runs.filter((run) => !rows.has(rowName(run))))
+      : rows
+    return new Map(
+      followers.map((follower) => {
+        const row = rowName({ triggerId: follower.trigger.id, ...follower.lane })
+        if (rows.has(row) || committed.has(row)) return [follower, 'moved']
+        return [follower, uncertain ? 'uncertain' : 'fenced']
+      }),
+    )
+  }
+
+  /** The cursor rows that an earlier try of unknown outcome had moved after all (L3). */
+  async #committedBefore(runs: readonly WindowRun[]): Promise<Set<string>> {
+    if (runs.length === 0) return new Set()
+    const runIds = runs.map(({ runId }) => runId)
+    const existing = await tryUntilAnswered(
+      this.#tryAgain,
+      async () => await this.#parts.store.existing(runIds),
+    )
+    return new Set(runs.filter(({ runId }) => existing.has(runId)).map(rowName))
+  }
+
+  #conclude(groups: ReadonlyMap<Follower, readonly FlushEntry[]>, fates: ReadonlyMap<Follower, Fate>): void {
+    let lost = false
+    for (const [follower, group] of groups) {
+      const fate = fates.get(follower)
+      if (fate === 'moved') this.#moved(follower, group)
+      else {
+        lost = true
+        if (fate === 'fenced') this.#fenced(follower)
+        follower.drop()
+      }
+    }
+    if (lost) this.#parts.onFenced()
+  }
+
+  #moved(follower: Follower, group: readonly FlushEntry[]): void {
+    const { nextOffset, revision } = moveOf(follower, group)
+    follower.stored = { nextOffset, revision: revision + 1 }
+    for (const entry of group) {
+      if (entry.kind === 'window') this.#parts.metrics.windowStored(follower.trigger.id, entry.closed)
+    }
+  }
+
+  #fenced(follower: Follower): void {
+    // Dropped meanwhile: paused, changed or revoked, and the store knew it before we did.
+    if (!follower.live) return
+    const { metrics, log } = this.#parts
+    metrics.cursorFences.inc({ stream: follower.lane.stream })
+    log.info(
+      { event: 'cursor.fenced', code: 'cursor_fenced', trigger: follower.trigger.id, ...follower.lane },
+      'this cursor was moved or changed by somebody else; it is read again',
+    )
+  }
+
+  #dispatch(runs: readonly WindowRun[]): void {
+    if (runs.length === 0) return
+    const seeds = runs.map(({ runId, workflow, queue, input }) => ({
+      runId,
+      epoch: 1,
+      workflow,
+      queue,
+      lost: 0,
+      input,
+    }))
+    this.#parts.dispatch(seeds).then(
+      () => crashPoint('trigger.after-task'),
+      (error: unknown) =>
+        this.#parts.log.error(
+          { event: 'dispatch.failed', code: codeOf(error), err: error },
+          'tasks were not sent',
+        ),
+    )
+  }
+
+  /**
+   * One of these rows fails the statement. The windows of a follower share its cursor row, so halves are stored in their
+   * order, each from the revision that the one before left, down to the window itself, which is set aside (L4).
+   */
+  async #cut(entries: readonly FlushEntry[], error: unknown): Promise<void> {
+    const [only] = entries
+    if (entries.length > 1) {
+      const half = Math.ceil(entries.length / 2)
+      await this.#store(entries.slice(0, half))
+      await this.#store(entries.slice(half))
+    } else if (only?.kind === 'window') {
+      const detail = error instanceof Error ? error.message : String(error)
+      await this.#store([await this.#setAside(only, 'run_not_storable', detail)])
+    } else throw error
+  }
+
+  /** Postgres would take such a window; its run could not be carried to a worker (DESIGN §12). */
+  async #withoutTooLarge(entries: readonly FlushEntry[]): Promise<FlushEntry[]> {
+    const kept: FlushEntry[] = []
+    for (const entry of entries) {
+      const tooLarge =
+        entry.kind === 'window' && entry.closed.bytes > limits.windowBytesMax && entry.follower.live
+      const detail = `${entry.bytes} bytes, at most ${limits.windowBytesMax} make a window`
+      kept.push(tooLarge ? await this.#setAside(entry, 'input_too_large', detail) : entry)
+    }
+    return kept
+  }
+
+  async #setAside(entry: WindowEntry, reason: string, detail: string): Promise<FlushEntry> {
+    const { deadLetters, metrics, log } = this.#parts
+    const { follower, closed } = entry
+    await deadLetters.put([windowLetter(entry, reason, detail)], this.#stopping.signal)
+    metrics.events.inc({ trigger: follower.trigger.id, outcome: 'dead_lettered' }, closed.events.length)
+    log.warn(
+      { event: 'window.set_aside', code: reason, trigger: follower.trigger.id, ...follower.lane, detail },
+      'a window became a dead letter',
+    )
+    return progressEntry(entry)
+  }
+}
+
+function rowName({
+  triggerId,
+  stream,
+  partition,
+}: {
+  triggerId: string
+  stream: string
+  partition: number
+}): string {
+  return `${triggerId}/${stream}/${partition}`
+}

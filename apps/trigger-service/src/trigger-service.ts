@@ -1,0 +1,108 @@
+import { createBroker } from '@headrace/broker'
+import { createDispatcher } from '@headrace/dispatch'
+import {
+  type Activity,
+  type AppAddress,
+  type Clock,
+  createMetrics,
+  type Logger,
+  type Metrics,
+  type RunningApp,
+  runService,
+  type ServiceContext,
+  startManagementServer,
+  systemClock,
+  toRunningApp,
+} from '@headrace/service'
+import { createServerClock, openStore } from '@headrace/store'
+import type { TriggerServiceConfig } from './config.ts'
+import { createDeadLetters } from './set-aside/dead-letters.ts'
+import { createTriggerMetrics } from './metrics.ts'
+import { startDuties } from './duties.ts'
+import { createRunStore } from './start-runs/run-store.ts'
+import { Pipeline } from './pipeline.ts'
+import { streamTopic } from './stream-topic.ts'
+
+export interface StartTriggerService {
+  config: TriggerServiceConfig
+  log: Logger
+  clock?: Clock
+  /** Taken as by every app; it tells nothing itself, because a run counts as started when a worker claims it. */
+  activity?: Activity
+  /** Its own unless given: `main` gives one that also counts the process. */
+  metrics?: Metrics
+}
+
+/**
+ * Starts the trigger service: events of the streams that have triggers are gathered into windows, and each window starts
+ * a run. It starts whether Kafka and Postgres are there or not; until they are, `/readyz` says what is missing, and
+ * nothing is lost. Any number of instances share the partitions. Rejects with PortTakenError.
+ */
+export async function startTriggerService({
+  config,
+  log,
+  clock = systemClock,
+  metrics = createMetrics(),
+}: StartTriggerService): Promise<RunningApp> {
+  const service = await runService<AppAddress>({
+    name: 'trigger-service',
+    log,
+    clock,
+    metrics,
+    drainTimeoutMs: config.drainTimeoutMs,
+    start: async (context) => await start(context, config),
+  })
+  return toRunningApp(service)
+}
+
+/** Acquired in this order, released in the reverse: first no more records, last the management port. */
+async function start(context: ServiceContext, config: TriggerServiceConfig): Promise<AppAddress> {
+  const { log, metrics, health, clock } = context
+  const { prefix } = config
+  const management = await startManagementServer({
+    host: config.host,
+    port: config.managementPort,
+    health,
+    metrics,
+  })
+  context.onStop(async () => await management.close(), 'management server')
+
+  const store = openStore({ url: config.databaseUrl, applicationName: 'headrace-trigger-service' })
+  context.onStop(async () => await store.close(), 'postgres')
+  const broker = createBroker({
+    brokers: config.kafka.brokers,
+    clientId: 'headrace-trigger-service',
+    logger: log,
+    topics: { mode: config.kafka.topics, replicationFactor: config.kafka.replicationFactor },
+  })
+  context.onStop(async () => await broker.close(), 'kafka')
+
+  const triggerMetrics = createTriggerMetrics(metrics)
+  const producer = broker.producer({ onProducerRecreated: () => triggerMetrics.producersRecreated.inc() })
+  const deadLetters = createDeadLetters({
+    producer,
+    prefix,
+    metrics: triggerMetrics,
+    log,
+    clock,
+    kafkaTopicOf: (stream) => streamTopic(prefix, stream),
+  })
+  const dispatcher = createDispatcher({ store, broker, prefix, log, metrics, clock })
+  dispatcher.start()
+  context.onStop(async () => await dispatcher.stop(), 'dispatcher')
+
+  const serverClock = createServerClock(store, clock)
+  startDuties(context, { store, broker, serverClock, prefix })
+  const pipeline = new Pipeline(context, {
+    config,
+    store,
+    broker,
+    deadLetters,
+    dispatcher,
+    runStore: createRunStore(store, serverClock),
+    triggerMetrics,
+  })
+  pipeline.start()
+  context.onStop(async (deadline) => await pipeline.stop(deadline), 'lanes')
+  return { url: null, managementUrl: management.url }
+}
