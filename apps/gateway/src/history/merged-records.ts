@@ -26,7 +26,6 @@ export interface MergedRecords {
   next(): Promise<MergedRecord | null>
   /** What is left to read, per partition; partitions at their end are left out. */
   rest(): Map<number, { next: number; end: number }>
-  close(): Promise<void>
 }
 
 export interface MergeOptions {
@@ -105,9 +104,6 @@ export function mergeRecords({ broker, topic, spans, signal }: MergeOptions): Me
           .filter(({ next, end }) => next < end)
           .map(({ partition, next, end }) => [partition, { next, end }]),
       ),
-    async close() {
-      await Promise.all(all.map(async ({ chunks }) => await chunks?.return(undefined)))
-    },
   }
 }
 

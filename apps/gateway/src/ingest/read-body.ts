@@ -29,19 +29,24 @@ export async function readBody(
       if (lengthBytes === null) onBytes(bytes)
       chunks.push(chunk)
     } catch (error) {
+      settle()
       reject(error)
     }
   }
-  const ended = (): void =>
+  const ended = (): void => {
+    settle()
     resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks, bytes))
-  const broken = (): void => reject(new ProblemError('invalid_json', 'The body ended before it was whole'))
-  body.on('data', take).once('end', ended).once('error', broken).once('close', broken)
-  try {
-    return await promise
-  } finally {
-    body.off('data', take).off('end', ended).off('close', broken)
-    body.resume()
   }
+  const broken = (): void => {
+    settle()
+    reject(new ProblemError('invalid_json', 'The body ended before it was whole'))
+  }
+  // At once, not when the promise is looked at: "close" follows "end" before that.
+  const settle = (): void => {
+    body.off('data', take).off('end', ended).off('close', broken).resume()
+  }
+  body.on('data', take).once('end', ended).once('error', broken).once('close', broken)
+  return await promise
 }
 
 function tooLarge(limitBytes: number): ProblemError {

@@ -1,0 +1,99 @@
+import { createHttpServer, createAuthorize } from '@headrace/http'
+import { createMetrics, silentLogger } from '@headrace/service'
+import { describe, expect, test } from 'vitest'
+import { createGatewayMetrics } from '../gateway-metrics.ts'
+import { createAdmission } from '../ingest/admission.ts'
+import { gatewayRoutes, type GatewayParts } from './gateway-routes.ts'
+
+const absent = () => expect.unreachable()
+
+/** The routes without anything behind them: what is asked here is answered before Kafka or the orchestrator is. */
+function gatewayWithout(access: 'open' | 'keys') {
+  const metrics = createMetrics()
+  const admission = createAdmission({ bytesMax: 1_000, eventsMax: 10 })
+  const routes: [string, string][] = []
+  const app = createHttpServer({
+    log: silentLogger,
+    metrics,
+    name: 'gateway',
+    authorize: createAuthorize(access),
+  })
+  app.addHook('onRoute', ({ url, method, config }) => {
+    for (const each of [method].flat())
+      if (each !== 'HEAD') routes.push([`${each} ${url}`, String(config?.scope)])
+  })
+  const broker = { topics: {}, readRange: absent, offsets: absent, offsetsForTime: absent, ping: absent }
+  const ask = { get: absent, post: absent }
+  gatewayRoutes(app, {
+    publish: {
+      admission,
+      streams: { knowsAll: absent, ensure: absent, forget: absent },
+      publish: absent,
+      metrics: createGatewayMetrics(metrics, admission),
+      now: () => 0,
+    },
+    history: { broker, prefix: 'p' },
+    streams: { broker, prefix: 'p', partitions: 1, topics: 'create', ask, log: silentLogger, directory: {} },
+    status: { broker, ask, version: '0' },
+    passThrough: { link: { send: absent, close: absent }, stopping: new AbortController().signal },
+  } as unknown as GatewayParts)
+  return { app, routes, admission }
+}
+
+test('every route of the gateway declares its scope', async () => {
+  const { app, routes } = gatewayWithout('open')
+  await app.ready()
+  const own = routes.filter(([route]) => !route.endsWith('/v1/*'))
+  expect(Object.fromEntries(own)).toEqual({
+    'POST /v1/events': 'events:write',
+    'GET /v1/events': 'events:read',
+    'GET /v1/events/:stream/:partition/:sequence_id': 'events:read',
+    'GET /v1/streams': 'events:read',
+    'GET /v1/streams/:stream': 'events:read',
+    'PUT /v1/streams/:stream': 'admin',
+    'DELETE /v1/streams/:stream': 'admin',
+    'GET /v1/status': 'public',
+  })
+  expect(new Set(routes.filter(([route]) => route.endsWith('/v1/*')).map(([, scope]) => scope))).toEqual(
+    new Set(['passed_on']),
+  )
+})
+
+test('with HEADRACE_AUTH=on nobody passes, because no key can exist yet', async () => {
+  const { app } = gatewayWithout('keys')
+  const answer = await app.inject({ method: 'POST', url: '/v1/events', payload: { topic: 'a', data: 1 } })
+  expect([answer.statusCode, answer.json<{ code: string }>().code]).toEqual([401, 'unauthorized'])
+})
+
+describe('a request that fits no route of the gateway', () => {
+  test.each([
+    ['DELETE', '/v1/events', 405, 'method_not_allowed', 'GET, HEAD, POST'],
+    ['POST', '/v1/streams/orders', 405, 'method_not_allowed', 'DELETE, GET, HEAD, PUT'],
+    ['PATCH', '/v1/status', 405, 'method_not_allowed', 'GET, HEAD'],
+    ['GET', '/v1/events/orders/0/1/explain', 404, 'not_found', undefined],
+    ['GET', '/v1/events/orders', 404, 'not_found', undefined],
+    ['GET', '/v2/events', 404, 'not_found', undefined],
+    ['GET', '/', 404, 'not_found', undefined],
+  ] as const)('%s %s: %i %s', async (method, url, status, code, allow) => {
+    const { app } = gatewayWithout('open')
+    const answer = await app.inject({ method, url })
+    expect([answer.statusCode, answer.json<{ code: string }>().code]).toEqual([status, code])
+    expect(answer.headers.allow).toBe(allow)
+    expect(answer.headers['content-type']).toMatch(/^application\/problem\+json/)
+    expect(answer.headers['x-request-id']).toBe(answer.json<{ request_id: string }>().request_id)
+  })
+})
+
+describe('a request that is too much', () => {
+  test('is refused with 429 and Retry-After before its body is read, while others are in flight', async () => {
+    const { app, admission } = gatewayWithout('open')
+    const other = admission.admit(990)
+    const payload = JSON.stringify({ topic: 'a', data: 1 })
+    const headers = { 'content-type': 'application/json' }
+    const answer = await app.inject({ method: 'POST', url: '/v1/events', headers, payload })
+    expect([answer.statusCode, answer.json<{ code: string }>().code]).toEqual([429, 'overloaded'])
+    expect(answer.headers['retry-after']).toBe('1')
+    other.release()
+    expect(admission.inFlight).toEqual({ bytes: 0, events: 0, requests: 0 })
+  })
+})
