@@ -32,6 +32,8 @@ export interface HttpServerOptions {
 const PATH_SEGMENT_CHARACTERS_MAX = 1_024
 /** Longer than the idle time of usual load balancers (60 s): they must close first, else requests fail in flight. */
 const KEEP_ALIVE_MS = 72_000
+/** For the whole request to arrive: the largest body at 140 KB/s. Who sends slower holds memory of ours for nothing. */
+const RECEIVE_MS_MAX = 120_000
 
 /**
  * A fastify instance with our edge on it: problem+json for whatever goes wrong, 404 and 405, request ids, scopes,
@@ -46,6 +48,7 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   const app = fastify({
     bodyLimit: options.bodyLimitBytes ?? limits.requestBytesMax,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: RECEIVE_MS_MAX,
     genReqId: (request) => requestIdOf(request.headers['x-request-id']),
     routerOptions: { maxParamLength: PATH_SEGMENT_CHARACTERS_MAX },
     // Our own hook answers in our own words.
@@ -74,6 +77,11 @@ function guardRequests(app: FastifyInstance, { authorize }: HttpServerOptions): 
   let closing = false
   app.addHook('preClose', (done) => {
     closing = true
+    done()
+  })
+  // What was in flight is answered on a connection that ends with it; kept open, an idle one would hold up the stop.
+  app.addHook('onSend', (_request, reply, _payload, done) => {
+    if (closing) reply.header('connection', 'close')
     done()
   })
   app.addHook('onRequest', async (request, reply) => {
@@ -147,6 +155,10 @@ function problemOf(
 function answerBrokenRequest(error: Error & { code?: string }, socket: Socket, log: Logger): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
+    return
+  }
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    socket.end(`HTTP/1.1 408 ${STATUS_CODES[408]}\r\nconnection: close\r\n\r\n`)
     return
   }
   log.debug({ event: 'http.broken_request', code: error.code ?? 'unknown' }, 'not an HTTP request')
