@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { access, link, mkdir, readFile, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { access, link, mkdir, readFile, unlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { processIdentity } from './process-table.ts'
@@ -29,10 +29,10 @@ export class DataFolderInUseError extends Error {
   }
 }
 
-const LOCK_FILE = 'lock.json'
-const MARKER_FILE = 'headrace.json'
-/** Everything that we ever make in a data folder, and so all that a reset deletes. */
-const OUR_ENTRIES = ['kafka', 'postgres', 'logs', LOCK_FILE, MARKER_FILE]
+/** In every folder that we work in. */
+export const LOCK_FILE = 'lock.json'
+/** Says that the folder is ours. */
+export const MARKER_FILE = 'headrace.json'
 /** Another contender holds the guard for as long as it takes to read one file. */
 const LOCK_RETRY_MS = 10
 const LOCK_ATTEMPTS_MAX = 500
@@ -131,22 +131,6 @@ export async function folderHolder(folder: string): Promise<number | null> {
   const holder = await readHolder(join(folder, LOCK_FILE))
   if (holder === null) return null
   return (await holds(holder)) ? holder.pid : null
-}
-
-/**
- * Deletes what Headrace made in this folder, and the folder itself if that leaves it empty. A folder that does not
- * carry our marker is left alone. Call it with the folder unlocked; rejects with DataFolderInUseError otherwise.
- */
-export async function resetDataFolder(folder: string): Promise<void> {
-  const path = resolve(folder)
-  const marker = await readFile(join(path, MARKER_FILE), 'utf8').catch(() => null)
-  if (marker === null) return
-  const holder = await folderHolder(path)
-  if (holder !== null) throw new DataFolderInUseError(path, holder)
-  for (const entry of OUR_ENTRIES) await rm(join(path, entry), { recursive: true, force: true })
-  await rmdir(path).catch((error: unknown) => {
-    if (errorCode(error) !== 'ENOTEMPTY' && errorCode(error) !== 'EEXIST') throw error
-  })
 }
 
 /** Whether there is such a file or folder. */

@@ -1,10 +1,4 @@
-export {
-  DataFolderInUseError,
-  folderHolder,
-  lockFolder,
-  resetDataFolder,
-  type FolderLock,
-} from './data-folder.ts'
+export { DataFolderInUseError, folderHolder, lockFolder, type FolderLock } from './data-folder.ts'
 export { freePort } from './free-port.ts'
 export { hasDocker, hasImage, KAFKA_IMAGE, kafkaImageSettings } from './kafka-docker.ts'
 export { kafkaAnswers } from './kafka-ready.ts'
@@ -12,3 +6,4 @@ export { KAFKA_VERSION, type OnProgress } from './kafka-jars.ts'
 export { NoKafkaError, startKafka, type LocalKafka, type StartKafkaOptions } from './kafka.ts'
 export { startPostgres, type LocalPostgres, type StartPostgresOptions } from './postgres.ts'
 export { endOrphans, type OrphanSearch } from './server-process.ts'
+export { resetDataFolder } from './reset.ts'

