@@ -1,1 +1,1 @@
-export {}
+export { createDispatcher, type Dispatcher, type DispatcherOptions } from './dispatcher.ts'
