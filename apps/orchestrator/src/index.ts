@@ -1,1 +1,3 @@
-export {}
+export { type OrchestratorConfig, parseOrchestratorConfig } from './config.ts'
+export { main } from './main.ts'
+export { startOrchestrator, type StartOrchestratorOptions } from './start-orchestrator.ts'

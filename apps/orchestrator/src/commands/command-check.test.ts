@@ -1,0 +1,71 @@
+import { type Command, limits } from '@headrace/schemas'
+import { describe, expect, test } from 'vitest'
+import { commandFault, fittingError } from './command-check.ts'
+
+const ref = { run_id: '01234567-89ab-7def-8123-456789abcdef', epoch: 1 }
+const step = (key: string): Command => ({
+  kind: 'step',
+  ...ref,
+  key,
+  step_kind: 'run',
+  n: 0,
+  seen: 0,
+  output: 'null',
+  error: null,
+  attempts: 1,
+  started_at: 0,
+  finished_at: 0,
+})
+
+describe('a command is refused alone', () => {
+  test.each(['a\u0000b', '\ud800'])('a step key that text columns cannot hold: %j', (key) => {
+    expect(commandFault(step(key))).toMatchObject({ kind: 'refused', code: 'invalid_field' })
+  })
+
+  test('an output over its limit, measured in bytes', () => {
+    const output = (characters: number): Command => ({
+      kind: 'complete',
+      ...ref,
+      output: 'é'.repeat(characters),
+    })
+    expect(commandFault(output(limits.stepOutputBytesMax / 2))).toBeNull()
+    expect(commandFault(output(limits.stepOutputBytesMax / 2 + 1))).toMatchObject({
+      code: 'run_output_too_large',
+    })
+  })
+
+  test('nothing else', () => {
+    expect(commandFault(step('charge 🚰'))).toBeNull()
+    expect(commandFault({ kind: 'release', ...ref })).toBeNull()
+    expect(commandFault({ kind: 'fail', ...ref, error: '{}' })).toBeNull()
+    expect(commandFault({ kind: 'claim', ...ref, want_input: true })).toBeNull()
+    expect(commandFault({ kind: 'steal', workflows: [], limit: 1 })).toBeNull()
+  })
+})
+
+describe('a failure is taken whatever its size', () => {
+  const error = { name: 'TypeError', message: 'no', code: 'x', stack: 'at …', step_key: 'charge' }
+
+  test('as it is, where it fits', () => {
+    expect(fittingError(JSON.stringify(error))).toBe(JSON.stringify(error))
+  })
+
+  test('without its stack, where that is too much', () => {
+    const kept = fittingError(JSON.stringify({ ...error, stack: 'x'.repeat(50_000) }))
+    expect(JSON.parse(kept)).toEqual({ ...error, stack: null })
+  })
+
+  test.each([
+    JSON.stringify({ ...error, message: 'm'.repeat(50_000) }),
+    'x'.repeat(50_000),
+    `"${'x'.repeat(50_000)}"`,
+  ])('cut, where even that is too much', (text) => {
+    const kept = fittingError(text)
+    expect(Buffer.byteLength(kept)).toBeLessThanOrEqual(limits.errorBytesMax)
+    expect(JSON.parse(kept)).toMatchObject({
+      stack: null,
+      name: expect.any(String),
+      message: expect.any(String),
+    })
+  })
+})

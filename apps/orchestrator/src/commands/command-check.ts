@@ -1,0 +1,65 @@
+import { type Command, type CommandReply, limits } from '@headrace/schemas'
+
+type Refusal = Extract<CommandReply, { kind: 'refused' }>
+
+const refused = (code: string, detail: string): Refusal => ({ kind: 'refused', code, detail })
+
+/**
+ * Why a command cannot be taken, whatever the run's state; null: nothing against it. Text that UTF-8 cannot hold would
+ * be stored as other text than was sent, and two keys could become one.
+ */
+export function commandFault(command: Command): Refusal | null {
+  switch (command.kind) {
+    case 'step':
+      if (!storable(command.key)) {
+        return refused('invalid_field', 'a step key must not contain NUL or half of a surrogate pair')
+      }
+      return null
+    case 'complete': {
+      const bytes = Buffer.byteLength(command.output)
+      if (bytes <= limits.stepOutputBytesMax) return null
+      const most = limits.stepOutputBytesMax
+      return refused('run_output_too_large', `the output of the run has ${bytes} bytes, the most is ${most}`)
+    }
+    case 'claim':
+    case 'steal':
+    case 'fail':
+    case 'release':
+      return null
+  }
+  return null
+}
+
+const storable = (text: string): boolean => text.isWellFormed() && !text.includes('\u0000')
+
+/** Characters of each field of an error that are kept where the whole is too large: at six bytes each they fit. */
+const CHARACTERS_KEPT = 600
+
+/**
+ * A failure is never refused, or its run would stay in hand for ever: an error over its limit loses its stack
+ * and the ends of its texts.
+ */
+export function fittingError(error: string): string {
+  if (Buffer.byteLength(error) <= limits.errorBytesMax) return error
+  const parsed = parsedError(error)
+  const kept = (field: string): string | null => {
+    const value = parsed[field]
+    return typeof value === 'string' ? value.slice(0, CHARACTERS_KEPT) : null
+  }
+  return JSON.stringify({
+    name: kept('name') ?? 'Error',
+    message: kept('message') ?? 'the error is too large to be stored',
+    code: kept('code'),
+    stack: null,
+    step_key: kept('step_key'),
+  })
+}
+
+function parsedError(error: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(error)
+    return typeof value === 'object' && value !== null ? { ...value } : {}
+  } catch {
+    return {}
+  }
+}

@@ -1,0 +1,85 @@
+import {
+  databaseSettings,
+  durationSetting,
+  type Environment,
+  integerSetting,
+  kafkaSettings,
+  listenSettings,
+  type LogLevel,
+  parseConfig,
+  processSettings,
+  switchSetting,
+  urlSetting,
+} from '@headrace/service'
+import { type Access, decideAccess } from '@headrace/http'
+import { type Retention, retentionDefault } from '@headrace/store'
+import { z } from 'zod'
+
+/** Kafka's own bound is far higher; a topic of ours with more is a typo. */
+const PARTITIONS_MAX = 1_000
+
+const settings = z.object({
+  ...kafkaSettings,
+  ...databaseSettings,
+  ...processSettings,
+  ...listenSettings({ port: 8082, managementPort: 9082 }),
+  HEADRACE_AUTH: switchSetting().optional(),
+  /** Where workers reach this instance; without it, where it listens. */
+  HEADRACE_ORCHESTRATOR_ADVERTISED_URL: urlSetting(['http', 'https']).optional(),
+  HEADRACE_STREAM_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
+  HEADRACE_TASK_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
+  /** Bring Postgres's schema up to date at the start; off: only check its version. */
+  HEADRACE_MIGRATE: switchSetting().default(true),
+  HEADRACE_RETENTION_RUNS: durationSetting().default(retentionDefault.endedMs),
+  HEADRACE_RETENTION_FAILED_RUNS: durationSetting().default(retentionDefault.failedMs),
+})
+
+export interface OrchestratorConfig {
+  kafka: {
+    brokers: string[]
+    prefix: string
+    topics: 'create' | 'verify' | 'off'
+    replicationFactor: number
+    streamPartitions: number
+    taskPartitions: number
+  }
+  databaseUrl: string
+  migrate: boolean
+  host: string
+  port: number
+  managementPort: number
+  /** Null: the URL it listens on. */
+  advertisedUrl: string | null
+  access: Access
+  retention: Retention
+  logLevel: LogLevel
+  drainTimeoutMs: number
+}
+
+/** Throws ConfigError, which names every variable that is wrong. */
+export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
+  const parsed = parseConfig(settings, env)
+  return {
+    kafka: {
+      brokers: parsed.HEADRACE_KAFKA_BROKERS,
+      prefix: parsed.HEADRACE_PREFIX,
+      topics: parsed.HEADRACE_KAFKA_TOPICS,
+      replicationFactor: parsed.HEADRACE_KAFKA_REPLICATION_FACTOR,
+      streamPartitions: parsed.HEADRACE_STREAM_PARTITIONS,
+      taskPartitions: parsed.HEADRACE_TASK_PARTITIONS,
+    },
+    databaseUrl: parsed.HEADRACE_DATABASE_URL,
+    migrate: parsed.HEADRACE_MIGRATE,
+    host: parsed.HEADRACE_HOST,
+    port: parsed.HEADRACE_PORT,
+    managementPort: parsed.HEADRACE_MANAGEMENT_PORT,
+    advertisedUrl: parsed.HEADRACE_ORCHESTRATOR_ADVERTISED_URL?.replace(/\/+$/, '') ?? null,
+    access: decideAccess({ auth: parsed.HEADRACE_AUTH ?? null, host: parsed.HEADRACE_HOST }),
+    retention: {
+      endedMs: parsed.HEADRACE_RETENTION_RUNS,
+      failedMs: parsed.HEADRACE_RETENTION_FAILED_RUNS,
+    },
+    logLevel: parsed.HEADRACE_LOG_LEVEL,
+    drainTimeoutMs: parsed.HEADRACE_DRAIN_TIMEOUT,
+  }
+}

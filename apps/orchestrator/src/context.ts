@@ -1,0 +1,21 @@
+import type { Broker } from '@headrace/broker'
+import type { Clock, Logger } from '@headrace/service'
+import type { ServerClock, Store } from '@headrace/store'
+import type { EndOffsets } from './triggers/end-offsets.ts'
+import type { RunEvents } from './runs/run-events.ts'
+import type { RunWatch } from './runs/run-watch.ts'
+
+/** What the routes of the public API stand on. */
+export interface ApiContext {
+  store: Store
+  broker: Broker
+  prefix: string
+  log: Logger
+  clock: Clock
+  /** Postgres's time: run ids are made by it. */
+  serverClock: ServerClock
+  events: RunEvents
+  endOffsets: EndOffsets
+  watch: RunWatch
+  version: string
+}

@@ -1,0 +1,130 @@
+import { randomUUID } from 'node:crypto'
+import type {
+  ClaimedRun,
+  Command,
+  CommandReply,
+  CommandsReply,
+  HeartbeatReply,
+  HeartbeatRequest,
+  Problem,
+  RegisterReply,
+  WorkflowDefinition,
+} from '@headrace/schemas'
+
+export interface Answer<Body> {
+  status: number
+  headers: Headers
+  body: Body
+}
+
+/** One request, its answer parsed as JSON. */
+export async function request<Body = unknown>(
+  url: string,
+  {
+    method = 'GET',
+    body,
+    headers = {},
+  }: { method?: string; body?: unknown; headers?: Record<string, string> } = {},
+): Promise<Answer<Body>> {
+  const response = await fetch(url, {
+    method,
+    headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+    ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  return { status: response.status, headers: response.headers, body: JSON.parse(text) as Body }
+}
+
+export const workflowOf = (id: string, pattern?: string, queue = 'default'): WorkflowDefinition => ({
+  id,
+  queue,
+  on_deploy: 'upgrade',
+  triggers:
+    pattern === undefined
+      ? []
+      : [{ id, pattern, window: { size: 1, timeout_ms: null, max_bytes: 1_048_576 } }],
+})
+
+export interface FakeWorkerOptions {
+  url: string
+  workflows: WorkflowDefinition[]
+  app?: string
+  build?: string
+  queue?: string
+}
+
+/** The SDK's side of the worker protocol, without Kafka: says what a test tells it to. */
+export class FakeWorker {
+  readonly id = `worker-${randomUUID()}`
+  readonly #options: FakeWorkerOptions
+
+  constructor(options: FakeWorkerOptions) {
+    this.#options = options
+  }
+
+  async post<Body>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Answer<Body>> {
+    return await request<Body>(`${this.#options.url}/v1/worker/${path}`, {
+      method: 'POST',
+      body,
+      headers: { 'headrace-protocol': '1', ...headers },
+    })
+  }
+
+  registration(): Record<string, unknown> {
+    const { app = 'shop', build = 'b1', queue = 'default', workflows } = this.#options
+    return { worker_id: this.id, app, build, queue, host: 'test', sdk: 'test', concurrency: 10, workflows }
+  }
+
+  async register(): Promise<Answer<RegisterReply & Problem>> {
+    return await this.post('register', this.registration())
+  }
+
+  async beat(beat: Partial<HeartbeatRequest> = {}): Promise<HeartbeatReply> {
+    const whole = {
+      worker_id: this.id,
+      status: 'live',
+      partitions: [],
+      runs: [],
+      stealing: false,
+      stalled_ms: 0,
+      ...beat,
+    }
+    return (await this.post<HeartbeatReply>('heartbeat', whole)).body
+  }
+
+  async send(commands: Command[]): Promise<Answer<CommandsReply & Problem>> {
+    return await this.post('commands', { worker_id: this.id, commands })
+  }
+
+  /** The replies; throws the problem where there are none. */
+  async do(...commands: Command[]): Promise<CommandReply[]> {
+    const { status, body } = await this.send(commands)
+    if (status !== 200) throw new Error(`${status} ${JSON.stringify(body)}`)
+    return body.replies
+  }
+
+  async claim(runId: string, epoch = 1): Promise<ClaimedRun> {
+    const [reply] = await this.do({ kind: 'claim', run_id: runId, epoch, want_input: true })
+    if (reply?.kind !== 'claimed') throw new Error(`not claimed: ${JSON.stringify(reply)}`)
+    return reply.run
+  }
+}
+
+export const stepCommand = (
+  run_id: string,
+  key: string,
+  { epoch = 1, n = 0, output = '"ok"' }: { epoch?: number; n?: number; output?: string } = {},
+): Command => ({
+  kind: 'step',
+  run_id,
+  epoch,
+  key,
+  step_kind: 'run',
+  n,
+  seen: 0,
+  output,
+  error: null,
+  attempts: 1,
+  started_at: Date.now(),
+  finished_at: Date.now(),
+})

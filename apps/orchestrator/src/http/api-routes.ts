@@ -1,0 +1,14 @@
+import type { FastifyInstance } from 'fastify'
+import type { ApiContext } from '../context.ts'
+import { resourceRoutes } from './resource-routes.ts'
+import { runRoutes } from './run-routes.ts'
+import { statusRoutes } from './status-routes.ts'
+import { triggerRoutes } from './trigger-routes.ts'
+
+/** The part of the public API that needs Postgres; the gateway passes it on. */
+export function apiRoutes(app: FastifyInstance, context: ApiContext): void {
+  runRoutes(app, context)
+  triggerRoutes(app, context)
+  resourceRoutes(app, context)
+  statusRoutes(app, context)
+}

@@ -1,0 +1,92 @@
+import type { Json, WireError, WireRun, WireStep } from '@headrace/schemas'
+import type { RunRecord, StepRecord } from '@headrace/store'
+
+/** RFC 3339, UTC, milliseconds. */
+export const wireTime = (ms: number): string => new Date(ms).toISOString()
+export const wireTimeOrNull = (ms: number | null): string | null => (ms === null ? null : wireTime(ms))
+
+/** Stored JSON text as the value it is. Text that is no JSON (a worker of another make wrote it) is shown as text. */
+function jsonOf(text: string | null): Json {
+  if (text === null) return null
+  try {
+    return JSON.parse(text) as Json
+  } catch {
+    return text
+  }
+}
+
+const member = (value: Record<string, unknown>, name: string): string | null => {
+  const found = value[name]
+  return typeof found === 'string' ? found : null
+}
+
+function wireError(text: string | null): WireError | null {
+  if (text === null) return null
+  const value: unknown = jsonOf(text)
+  if (typeof value !== 'object' || value === null) {
+    return { name: 'Error', message: String(value), code: null, stack: null, step_key: null }
+  }
+  const fields: Record<string, unknown> = { ...value }
+  return {
+    name: member(fields, 'name') ?? 'Error',
+    message: member(fields, 'message') ?? '',
+    code: member(fields, 'code'),
+    stack: member(fields, 'stack'),
+    step_key: member(fields, 'step_key'),
+  }
+}
+
+/** `withoutWorker`: workflows that no living worker has, so that their queued runs are blocked. */
+export function wireRun(
+  run: RunRecord,
+  { withoutWorker, payloads }: { withoutWorker: ReadonlySet<string>; payloads: boolean },
+): WireRun {
+  const { trigger } = run
+  const noWorker = run.status === 'queued' && withoutWorker.has(run.workflow)
+  return {
+    id: run.id,
+    workflow: run.workflow,
+    app: run.app,
+    build: run.build,
+    queue: run.queue,
+    status: run.status,
+    blocked_reason: run.blockedReason ?? (noWorker ? 'no_worker' : null),
+    epoch: run.epoch,
+    attempt: run.attempt,
+    trigger:
+      trigger === null
+        ? null
+        : {
+            id: trigger.id,
+            stream: trigger.stream,
+            partition: trigger.partition,
+            first_sequence_id: trigger.firstOffset,
+            last_sequence_id: trigger.lastOffset,
+            events: trigger.events,
+          },
+    ...(payloads ? { input: jsonOf(run.input), output: jsonOf(run.output) } : {}),
+    error: wireError(run.error),
+    tags: run.tags,
+    // Waits are entered by a later feature; a run that has none waits for nothing.
+    waiting_for: [],
+    parent_run_id: run.parentRunId,
+    retry_of: run.retryOf,
+    worker_id: run.workerId,
+    traceparent: run.traceparent,
+    created_at: wireTime(run.createdAt),
+    queued_at: wireTimeOrNull(run.queuedAt),
+    started_at: wireTimeOrNull(run.startedAt),
+    finished_at: wireTimeOrNull(run.finishedAt),
+  }
+}
+
+export const wireStep = (step: StepRecord): WireStep => ({
+  key: step.key,
+  kind: step.kind,
+  status: step.error === null ? 'completed' : 'failed',
+  attempts: step.attempts,
+  output: jsonOf(step.output),
+  error: wireError(step.error),
+  started_at: wireTimeOrNull(step.startedAt),
+  finished_at: wireTimeOrNull(step.finishedAt),
+})

@@ -1,0 +1,74 @@
+import { noQuery, parseQuery, parseTrustedShapeJson, takeJson } from '@headrace/http'
+import {
+  type CommandsReply,
+  commandsRequestSchema,
+  type HeartbeatReply,
+  heartbeatRequestSchema,
+  parseOrProblem,
+  type RegisterReply,
+  registerRequestSchema,
+} from '@headrace/schemas'
+import { type HeartbeatOutcome, heartbeatWorker, type Store } from '@headrace/store'
+import type { FastifyInstance } from 'fastify'
+import type { CommandDesk } from '../commands/command-desk.ts'
+import type { Registration } from '../register/registration.ts'
+import { requireProtocol } from './protocol.ts'
+
+export interface WorkerRoutesOptions {
+  store: Store
+  desk: CommandDesk
+  registration: Registration
+  beaten: (outcome: HeartbeatOutcome) => void
+}
+
+/** Twice the limit of a request elsewhere: payloads travel as JSON text inside JSON, where quotes are escaped. */
+const COMMANDS_BYTES_MAX = 32 * 1024 * 1024
+
+/** `POST /v1/worker/*`: internal, between the SDK's worker and us, versioned by the header `Headrace-Protocol`. */
+export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions): void {
+  const { store, desk, registration } = options
+  takeJson(app, parseTrustedShapeJson)
+  app.addHook('preHandler', (request, _reply, done) => {
+    parseQuery(noQuery, request.query)
+    requireProtocol(request)
+    done()
+  })
+
+  app.route({
+    method: 'POST',
+    url: '/v1/worker/register',
+    config: { scope: 'worker' },
+    handler: async (request): Promise<RegisterReply> =>
+      await registration.register(parseOrProblem(registerRequestSchema, request.body)),
+  })
+
+  app.route({
+    method: 'POST',
+    url: '/v1/worker/heartbeat',
+    config: { scope: 'worker' },
+    handler: async (request): Promise<HeartbeatReply> => {
+      const beat = parseOrProblem(heartbeatRequestSchema, request.body)
+      const outcome = await heartbeatWorker(store, {
+        workerId: beat.worker_id,
+        status: beat.status,
+        partitions: beat.partitions,
+        runs: beat.runs.map(({ run_id: runId, epoch }) => ({ runId, epoch })),
+        stealing: beat.stealing,
+        stalledMs: beat.stalled_ms,
+      })
+      options.beaten(outcome)
+      if (outcome.status === 'unknown_worker') return { status: 'unknown_worker', lost: [] }
+      return { status: 'ok', lost: outcome.lost.map(({ runId, epoch }) => ({ run_id: runId, epoch })) }
+    },
+  })
+
+  app.route({
+    method: 'POST',
+    url: '/v1/worker/commands',
+    config: { scope: 'worker' },
+    bodyLimit: COMMANDS_BYTES_MAX,
+    handler: async (request): Promise<CommandsReply> => ({
+      replies: await desk.answer(parseOrProblem(commandsRequestSchema, request.body)),
+    }),
+  })
+}

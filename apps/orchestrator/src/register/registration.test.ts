@@ -1,0 +1,40 @@
+import { ProblemError, type WorkflowDefinition } from '@headrace/schemas'
+import { expect, test } from 'vitest'
+import { refuseDoubles } from './registration.ts'
+import { streamsOf } from './topics.ts'
+
+const workflow = (id: string, ...triggers: [id: string, pattern: string][]): WorkflowDefinition => ({
+  id,
+  queue: 'default',
+  on_deploy: 'upgrade',
+  triggers: triggers.map(([trigger, pattern]) => ({
+    id: trigger,
+    pattern,
+    window: { size: 1, timeout_ms: null, max_bytes: 1_000 },
+  })),
+})
+
+const pointers = (workflows: WorkflowDefinition[]): string[] => {
+  try {
+    refuseDoubles(workflows)
+    return []
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error
+    expect(error.code).toBe('registration_conflict')
+    return (error.errors ?? []).map(({ pointer }) => pointer)
+  }
+}
+
+test('an id that stands twice is refused, with its place', () => {
+  expect(pointers([workflow('a', ['a', 'x/y']), workflow('b', ['b', 'x/*'])])).toEqual([])
+  expect(pointers([workflow('a', ['t', 'x/y']), workflow('a', ['t', 'x/y'])])).toEqual([
+    '/workflows/1/id',
+    '/workflows/1/triggers/0/id',
+  ])
+})
+
+test('the streams of a registration are the first segments of its patterns, each once', () => {
+  expect(
+    streamsOf([workflow('a', ['a', 'orders/created'], ['b', 'users/*']), workflow('b', ['c', 'orders/**'])]),
+  ).toEqual(['orders', 'users'])
+})

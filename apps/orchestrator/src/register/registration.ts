@@ -1,0 +1,139 @@
+import { type Broker, tasksTopic } from '@headrace/broker'
+import {
+  type FieldFault,
+  ProblemError,
+  type RegisterReply,
+  type RegisterRequest,
+  type WorkflowDefinition,
+} from '@headrace/schemas'
+import type { Logger } from '@headrace/service'
+import { registerApp, type RegistrationConflict, type Store } from '@headrace/store'
+import { ensureRegistrationTopics, streamEnds } from './topics.ts'
+
+/** `POST /v1/worker/register`: what a worker can run becomes known, and its triggers begin. */
+export interface Registration {
+  /**
+   * Throws `registration_conflict`, `too_many_streams`, and `kafka_unavailable` when the ends of the streams cannot be
+   * taken: a trigger that began somewhere else than at its registration would miss events, or start runs for old ones.
+   */
+  register(request: RegisterRequest): Promise<RegisterReply>
+}
+
+export interface RegistrationOptions {
+  store: Store
+  broker: Broker
+  log: Logger
+  prefix: string
+  brokers: string[]
+  streamPartitions: number
+  taskPartitions: number
+  /** Where workers send commands. */
+  advertisedUrl: () => string
+}
+
+/** Workers beat this often, and leave their group when nobody answers for the lease (DESIGN §9). */
+const HEARTBEAT_MS = 2_000
+const LEASE_MS = 6_000
+
+export function createRegistration(options: RegistrationOptions): Registration {
+  const { store, broker, log, prefix } = options
+  return {
+    async register(request) {
+      refuseDoubles(request.workflows)
+      await ensureRegistrationTopics(options, request)
+      const outcome = await registerApp(store, {
+        app: request.app,
+        build: request.build,
+        workflows: request.workflows,
+        worker: {
+          id: request.worker_id,
+          app: request.app,
+          build: request.build,
+          queue: request.queue,
+          host: request.host,
+          sdk: request.sdk,
+          concurrency: request.concurrency,
+          workflows: request.workflows.map(({ id }) => id),
+        },
+        // Inside the transaction: the offsets belong to this registration, not to a moment before it.
+        newCursors: async (triggers) =>
+          await streamEnds(broker, prefix, [...new Set(triggers.map(({ stream }) => stream))]),
+      })
+      if (outcome.status === 'conflict') throw conflictProblem(request, outcome.conflicts)
+      if (outcome.status === 'unknown_worker') {
+        throw new ProblemError(
+          'unknown_worker',
+          `The worker ${request.worker_id} was declared dead: register again under a new id`,
+        )
+      }
+      if (!outcome.started) {
+        log.warn(
+          { event: 'build.older', code: 'older_build', worker_app: request.app, build: request.build },
+          'an older build came back while a newer one lives: its workflows and triggers change nothing',
+        )
+      }
+      log.info(
+        {
+          event: 'worker.registered',
+          worker_id: request.worker_id,
+          worker_app: request.app,
+          build: request.build,
+          workflows: request.workflows.length,
+        },
+        'a worker registered',
+      )
+      return {
+        worker_id: request.worker_id,
+        orchestrator_url: options.advertisedUrl(),
+        kafka_brokers: options.brokers,
+        task_topic: tasksTopic(prefix, request.queue).name,
+        group_id: `${prefix}.workers.${request.queue}`,
+        heartbeat_ms: HEARTBEAT_MS,
+        lease_ms: LEASE_MS,
+      }
+    },
+  }
+}
+
+/** Ids that belong to another app: whose workers would run them is not to be decided by who came last. */
+function conflictProblem(
+  { workflows }: RegisterRequest,
+  conflicts: readonly RegistrationConflict[],
+): ProblemError {
+  return ProblemError.fromFaults(
+    conflicts.map(({ kind, id, app }): FieldFault => {
+      const at = workflows.findIndex((each) =>
+        kind === 'workflow' ? each.id === id : each.triggers.some((trigger) => trigger.id === id),
+      )
+      const place = workflows[at]?.triggers.findIndex((trigger) => trigger.id === id) ?? -1
+      return {
+        pointer: kind === 'workflow' ? `/workflows/${at}/id` : `/workflows/${at}/triggers/${place}/id`,
+        code: 'registration_conflict',
+        detail: `the ${kind} ${id} belongs to the app ${app}: choose another id, or give both one HEADRACE_APP`,
+      }
+    }),
+  )
+}
+
+/** A workflow or a trigger that stands twice in one set: nobody can say which of the two is meant. */
+export function refuseDoubles(workflows: readonly WorkflowDefinition[]): void {
+  const faults: FieldFault[] = []
+  const seen = { workflow: new Set<string>(), trigger: new Set<string>() }
+  const check = (kind: 'workflow' | 'trigger', id: string, pointer: string): void => {
+    if (seen[kind].has(id)) {
+      faults.push({
+        pointer,
+        code: 'registration_conflict',
+        detail: `the ${kind} ${id} stands twice in this registration`,
+      })
+    }
+    seen[kind].add(id)
+  }
+  for (const [at, workflow] of workflows.entries()) {
+    check('workflow', workflow.id, `/workflows/${at}/id`)
+    for (const [place, trigger] of workflow.triggers.entries()) {
+      check('trigger', trigger.id, `/workflows/${at}/triggers/${place}/id`)
+    }
+  }
+  if (faults.length > 0) throw ProblemError.fromFaults(faults)
+}

@@ -1,0 +1,58 @@
+import { type Broker, eventsTopic, tasksTopic } from '@headrace/broker'
+import { limits, ProblemError, streamOf, type WorkflowDefinition } from '@headrace/schemas'
+
+export interface RegistrationTopicsOptions {
+  broker: Broker
+  prefix: string
+  streamPartitions: number
+  taskPartitions: number
+}
+
+/** The streams that these workflows' triggers read, each once, in order. */
+export const streamsOf = (workflows: readonly WorkflowDefinition[]): string[] =>
+  [...new Set(workflows.flatMap(({ triggers }) => triggers.map(({ pattern }) => streamOf(pattern))))].sort()
+
+/**
+ * Sees to it that every stream the triggers read and every queue the workflows name has its topic: a stream is made
+ * when a trigger names it, so that its cursors can start at its end before the first event.
+ *
+ * Throws `too_many_streams`, or Kafka's own refusal.
+ */
+export async function ensureRegistrationTopics(
+  { broker, prefix, streamPartitions, taskPartitions }: RegistrationTopicsOptions,
+  { queue, workflows }: { queue: string; workflows: readonly WorkflowDefinition[] },
+): Promise<void> {
+  const streams = streamsOf(workflows)
+  const topics = streams.map((stream) => eventsTopic(prefix, stream))
+  const { failed } = await broker.topics.describe(topics.map(({ name }) => name))
+  const missing = topics.filter(({ name }) => failed.get(name) === 'unknown_topic')
+  if (missing.length > 0) {
+    const existing = await broker.topics.list(`${prefix}.events.`)
+    if (existing.length + missing.length > limits.streamsMax) {
+      throw new ProblemError(
+        'too_many_streams',
+        `There are ${existing.length} streams and these workflows name ${missing.length} more; at most ${limits.streamsMax}`,
+      )
+    }
+  }
+  const queues = [...new Set([queue, ...workflows.map((workflow) => workflow.queue)])]
+  await broker.topics.ensureTopics([
+    ...topics.map((topic) => ({ ...topic, partitions: streamPartitions })),
+    ...queues.map((name) => ({ ...tasksTopic(prefix, name), partitions: taskPartitions })),
+  ])
+}
+
+/** The end of every partition of these streams, now. */
+export async function streamEnds(
+  broker: Broker,
+  prefix: string,
+  streams: readonly string[],
+): Promise<Map<string, Map<number, number>>> {
+  const ends = await Promise.all(
+    streams.map(async (stream) => {
+      const offsets = await broker.offsets(eventsTopic(prefix, stream).name)
+      return [stream, new Map([...offsets].map(([partition, { high }]) => [partition, high]))] as const
+    }),
+  )
+  return new Map(ends)
+}

@@ -1,0 +1,270 @@
+import { randomUUID } from 'node:crypto'
+import { type Broker, createBroker, deadLettersTopic } from '@headrace/broker'
+import { createDispatcher } from '@headrace/dispatch'
+import { createAuthorize, createHttpServer, listenHttp } from '@headrace/http'
+import {
+  type Activity,
+  type AppAddress,
+  type Clock,
+  codeOf,
+  createDuty,
+  createMetrics,
+  type Duty,
+  type Logger,
+  type Metrics,
+  type RunningApp,
+  runService,
+  type ServiceContext,
+  startManagementServer,
+  systemClock,
+  toRunningApp,
+} from '@headrace/service'
+import {
+  createServerClock,
+  type HeartbeatOutcome,
+  openStore,
+  readRunEnds,
+  type ServerClock,
+  type Store,
+} from '@headrace/store'
+import { createCommandDesk } from './commands/command-desk.ts'
+import { createWorkerQueues } from './commands/worker-queues.ts'
+import type { OrchestratorConfig } from './config.ts'
+import type { ApiContext } from './context.ts'
+import { apiRoutes } from './http/api-routes.ts'
+import { workerRoutes } from './http/worker-routes.ts'
+import { kafkaProblem } from './kafka-problem.ts'
+import { orchestratorMetrics, type OrchestratorMetrics } from './metrics.ts'
+import { runGauges } from './runs/run-gauges.ts'
+import { postgresProblem } from './postgres-problem.ts'
+import { prepareSchema } from './prepare-schema.ts'
+import { createDeadLetters } from './recover/dead-letters.ts'
+import { recoverDuties } from './recover/duties.ts'
+import { createRegistration } from './register/registration.ts'
+import { createRunEvents } from './runs/run-events.ts'
+import { createRunWatch } from './runs/run-watch.ts'
+import { createEndOffsets } from './triggers/end-offsets.ts'
+import { version } from './version.ts'
+
+export interface StartOrchestratorOptions {
+  config: OrchestratorConfig
+  log: Logger
+  clock?: Clock
+  activity?: Activity
+  /** Given by a process of its own, with the process's metrics in it. */
+  metrics?: Metrics
+}
+
+/** Topics of ours that nobody registers: tried until Kafka is there. */
+const OWN_TOPICS_EVERY_MS = 60_000
+/** Run ids only have to fall into the right day. */
+const CLOCK_EVERY_MS = 60_000
+
+/**
+ * Starts an orchestrator: it needs Postgres, and waits a minute for it; Kafka may come and go. Resolves when it serves.
+ */
+export async function startOrchestrator(options: StartOrchestratorOptions): Promise<RunningApp> {
+  const { config, log, clock = systemClock, metrics = createMetrics() } = options
+  const service = await runService<AppAddress>({
+    name: 'orchestrator',
+    log,
+    clock,
+    metrics,
+    drainTimeoutMs: config.drainTimeoutMs,
+    start: async (context) => await assemble(context, options),
+  })
+  return toRunningApp(service)
+}
+
+/** What a part that runs beside the requests has in common with every other. */
+interface Part {
+  start(): void
+  stop(): Promise<void>
+}
+
+async function assemble(context: ServiceContext, options: StartOrchestratorOptions): Promise<AppAddress> {
+  const { log, clock, health, metrics, onStop } = context
+  const shared = { log, clock, metrics }
+  const { config, activity = {} } = options
+  const instanceId = `orchestrator-${randomUUID()}`
+  const management = await startManagementServer({
+    host: config.host,
+    port: config.managementPort,
+    health,
+    metrics,
+  })
+  onStop(async () => await management.close(), 'management')
+  const store = await connectPostgres(context, config)
+  const broker = connectKafka(context, config, instanceId)
+
+  const counts = orchestratorMetrics(metrics)
+  const { prefix } = config.kafka
+  const dispatcher = createDispatcher({ store, broker, prefix, ...shared })
+  const watch = createRunWatch({
+    endedOf: async (ids) => endedAmong(await readRunEnds(store, ids)),
+    ...shared,
+  })
+  const events = createRunEvents({
+    dispatcher,
+    metrics: counts,
+    activity,
+    wake: (runIds) => watch.ended(runIds),
+    onError: (error) =>
+      log.error({ event: 'dispatch.failed', code: codeOf(error), err: error }, 'tasks were given up'),
+  })
+  const serverClock = createServerClock(store, clock)
+  const deadLetters = createDeadLetters({
+    producer: broker.producer(),
+    prefix,
+    ...shared,
+    written: (reason) => counts.deadLetters.inc({ reason }),
+  })
+  const recovery = { instanceId, version, events, deadLetters, counts, retention: config.retention }
+  const parts: Part[] = [
+    deadLetters,
+    dispatcher,
+    ...recoverDuties({ store, ...shared, ...recovery }),
+    ...housekeeping({ broker, config, serverClock, ...shared }),
+    runGauges({ store, ...shared }),
+  ]
+  for (const part of parts) {
+    part.start()
+    onStop(async () => await part.stop())
+  }
+
+  const endOffsets = createEndOffsets(broker, prefix, clock)
+  const api: ApiContext = {
+    store,
+    broker,
+    prefix,
+    log,
+    clock,
+    serverClock,
+    events,
+    endOffsets,
+    watch,
+    version,
+  }
+  const url = await serve(context, { config, api, counts })
+  log.info(
+    { event: 'orchestrator.listening', url, management_url: management.url, instance: instanceId },
+    'serving',
+  )
+  return { url, managementUrl: management.url }
+}
+
+const endedAmong = (ends: Map<string, { finishedAt: number | null }>): string[] =>
+  [...ends].filter(([, { finishedAt }]) => finishedAt !== null).map(([runId]) => runId)
+
+async function connectPostgres(
+  { log, clock, health, signal, onStop }: ServiceContext,
+  { databaseUrl, migrate }: OrchestratorConfig,
+): Promise<Store> {
+  const store = openStore({ url: databaseUrl, applicationName: 'headrace-orchestrator' })
+  onStop(async () => await store.close(), 'store')
+  await prepareSchema({ store, databaseUrl, mayMigrate: migrate, log, clock, signal })
+  health.probe('postgres', async () => {
+    await store.ping()
+    return { ok: true, detail: null }
+  })
+  return store
+}
+
+/** Kafka is no condition of readiness: steps and completions need Postgres alone, and stealing moves runs without it. */
+function connectKafka(
+  { log, onStop }: ServiceContext,
+  { kafka }: OrchestratorConfig,
+  clientId: string,
+): Broker {
+  const broker = createBroker({
+    brokers: kafka.brokers,
+    clientId,
+    logger: log,
+    topics: { mode: kafka.topics, replicationFactor: kafka.replicationFactor },
+  })
+  onStop(async () => await broker.close(), 'broker')
+  return broker
+}
+
+interface HousekeepingOptions {
+  broker: Broker
+  config: OrchestratorConfig
+  serverClock: ServerClock
+  log: Logger
+  clock: Clock
+  metrics: Metrics
+}
+
+function housekeeping({ broker, config, serverClock, ...shared }: HousekeepingOptions): Duty[] {
+  const { prefix, streamPartitions } = config.kafka
+  return [
+    createDuty({
+      ...shared,
+      name: 'kafka.own_topics',
+      everyMs: OWN_TOPICS_EVERY_MS,
+      runOnce: async () =>
+        await broker.topics.ensureTopics([{ ...deadLettersTopic(prefix), partitions: streamPartitions }]),
+    }),
+    createDuty({
+      ...shared,
+      name: 'clock.refresh',
+      everyMs: CLOCK_EVERY_MS,
+      runOnce: async () => await serverClock.refresh(),
+    }),
+  ]
+}
+
+interface ServeOptions {
+  config: OrchestratorConfig
+  api: ApiContext
+  counts: OrchestratorMetrics
+}
+
+async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOptions): Promise<string> {
+  const { config, api, counts } = options
+  const { store, broker, events, watch } = api
+  let url = ''
+  const queues = createWorkerQueues(store)
+  const desk = createCommandDesk({
+    store,
+    metrics: counts,
+    events,
+    queueOf: async (workerId) => await queues.of(workerId),
+  })
+  const registration = createRegistration({
+    store,
+    broker,
+    log,
+    prefix: api.prefix,
+    brokers: config.kafka.brokers,
+    streamPartitions: config.kafka.streamPartitions,
+    taskPartitions: config.kafka.taskPartitions,
+    advertisedUrl: () => config.advertisedUrl ?? url,
+  })
+  const beaten = (outcome: HeartbeatOutcome): void => {
+    if (outcome.status !== 'ok' || outcome.requeued.length === 0) return
+    counts.sweepsRecovered.inc({ kind: 'forgotten' }, outcome.requeued.length)
+    events.queued(outcome.requeued)
+  }
+  const server = createHttpServer({
+    log,
+    metrics,
+    name: 'orchestrator',
+    authorize: createAuthorize(config.access),
+    explain: (error) => postgresProblem(error) ?? kafkaProblem(error),
+  })
+  await server.register((app, _options, done) => {
+    workerRoutes(app, { store, desk, registration, beaten })
+    done()
+  })
+  apiRoutes(server, api)
+  onStop(async () => {
+    await server.close()
+    await desk.idle()
+  }, 'http')
+  // Released before the server is: callers that wait for runs get their answer now.
+  onStop(async () => await watch.stop(), 'watch')
+  watch.start()
+  url = await listenHttp(server, { host: config.host, port: config.port, change: 'HEADRACE_PORT' })
+  return url
+}
