@@ -49,7 +49,7 @@ export interface CrashPointSpec {
 /** Parses `name` or `name:N`. Returns `null` for an absent or empty text; throws RangeError for a broken one. */
 export function parseCrashPointSpec(text: string | undefined): CrashPointSpec | null {
   if (text === undefined || text === '') return null
-  const match = /^([a-z0-9][a-z0-9-]*)(?::([1-9][0-9]{0,8}))?$/.exec(text)
+  const match = /^([a-z0-9][a-z0-9.-]*)(?::([1-9][0-9]{0,8}))?$/.exec(text)
   const name = match?.[1]
   if (name === undefined) {
     throw new RangeError(`HEADRACE_CRASH_POINT must be "name" or "name:N" (N from 1), not "${text}"`)

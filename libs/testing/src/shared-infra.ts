@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -44,6 +44,7 @@ declare module 'vitest' {
 const POSTGRES_IMAGE = 'postgres:18.4'
 /** Test files run side by side, each with several apps and their pools. */
 const CONNECTIONS_MAX = 300
+const YOUNG_MS = 60_000
 const PULL_DEADLINE_MS = 300_000
 
 /** The environment without our own settings: tests never touch the Kafka or Postgres that a developer works with. */
@@ -171,10 +172,16 @@ async function obtain(image: string, env: NodeJS.ProcessEnv): Promise<boolean> {
 async function sweep(root: string): Promise<void> {
   for (const name of await readdir(root)) {
     const folder = join(root, name)
-    if ((await folderHolder(folder)) !== null) continue
+    if ((await folderHolder(folder)) !== null || (await isYoung(folder))) continue
     await clear(folder)
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+/** A run that has just made its folder has not locked it yet. */
+async function isYoung(folder: string): Promise<boolean> {
+  const { birthtimeMs } = await stat(folder)
+  return Date.now() - birthtimeMs < YOUNG_MS
 }
 
 async function clear(folder: string): Promise<void> {
