@@ -22,6 +22,12 @@ const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const
 /** Any long time: the timer does nothing but exist. */
 const KEEP_ALIVE_MS = 3_600_000
 
+/**
+ * npm passes the terminal's Ctrl-C on to a process that the terminal has sent it to already: the same signal so soon
+ * after the first is that echo, not an impatient person.
+ */
+const ECHO_MS = 500
+
 /** What `runMain` needs of a running thing; a `RunningService` is one. */
 export interface Stoppable {
   stop(reason?: string): Promise<StopOutcome>
@@ -43,15 +49,18 @@ export interface MainOptions {
 export async function runMain({ start, log = () => null }: MainOptions): Promise<never> {
   const starting = new AbortController()
   let running: Stoppable | null = null
-  let signalled = false
+  let signalledAtMs: number | null = null
   const fail = (error: unknown): never => exitFailed(error, log())
 
   process.on('uncaughtException', fail)
   process.on('unhandledRejection', fail)
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
-      if (signalled) process.exit(SIGNAL_EXIT_CODES[name])
-      signalled = true
+      if (signalledAtMs !== null) {
+        if (performance.now() - signalledAtMs > ECHO_MS) process.exit(SIGNAL_EXIT_CODES[name])
+        return
+      }
+      signalledAtMs = performance.now()
       if (running === null) starting.abort(new Error(`${name} while starting`))
       else running.stop(name).catch(fail)
     })

@@ -1,0 +1,33 @@
+import type { Activity } from '@headrace/service'
+
+/** Lines a second before the rest is summed up: more cannot be read, and printing would slow what it tells of. */
+const LINES_PER_SECOND_MAX = 50
+
+/** One line per event accepted, run started, run ended; a flood is cut and counted. */
+export function activityLines(write: (line: string) => void, now: () => number): Activity {
+  let second = 0
+  let printed = 0
+  let held = 0
+  const line = (text: string): void => {
+    const at = now()
+    const current = Math.floor(at / 1_000)
+    if (current !== second) {
+      if (held > 0) write(`             … and ${held} more`)
+      second = current
+      printed = 0
+      held = 0
+    }
+    if (printed >= LINES_PER_SECOND_MAX) held += 1
+    else {
+      printed += 1
+      write(`${new Date(at).toISOString().slice(11, 23)} ${text}`)
+    }
+  }
+  return {
+    eventAccepted: ({ topic, partition, sequenceId }) =>
+      line(`event  ${topic}  partition ${partition}, sequence id ${sequenceId}`),
+    runStarted: ({ runId, workflow }) => line(`run    ${workflow} started  ${runId}`),
+    runEnded: ({ runId, workflow, status, ms }) =>
+      line(`run    ${workflow} ${status} after ${ms} ms  ${runId}`),
+  }
+}

@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs'
+import { setInterval as every } from 'node:timers/promises'
+import { eventually } from '@headrace/testing'
+import { publish } from '../tests/harness/platform.ts'
+import type { Stage } from './stage.ts'
+import { percentile, round } from './statistics.ts'
+
+const perSecond = 100
+const seconds = 20
+const warmUp = 200
+
+export interface LatencyRow {
+  events_per_second: number
+  first_step_ms: { p50: number; p99: number }
+  completed_ms: { p50: number; p99: number }
+}
+
+/** Event accepted (its answer is here) → the first step's body runs, and → the run of three steps is stored as completed. */
+export async function measureLatency(stage: Stage): Promise<LatencyRow> {
+  const worker = await stage.startWorker()
+  const accepted = new Map<string, number>()
+  const publishing: Promise<void>[] = []
+  const { url } = stage.platform.gateway
+  let sent = 0
+  for await (const _ of every(1_000 / perSecond)) {
+    sent += 1
+    const topic = `bench/latency/${sent % 64}`
+    publishing.push(
+      publish(url, { topic, data: { sent, note: 'x'.repeat(140) } }).then(({ body }) => {
+        const [event] = body.events ?? []
+        accepted.set(`${event?.partition}/${event?.sequence_id}`, performance.timeOrigin + performance.now())
+      }),
+    )
+    if (sent === warmUp + perSecond * seconds) break
+  }
+  await Promise.all(publishing)
+  const ended = await eventually('all runs completed', async () => {
+    const { rows } = await stage.store.general.query<{ place: string; at: number }>(
+      `select partition || '/' || first_offset as place, extract(epoch from finished_at)::float8 * 1000 as at
+       from runs where workflow = 'bench_latency' and status = 'completed'`,
+    )
+    return rows.length === accepted.size ? rows : null
+  })
+  await worker.kill('SIGTERM')
+  const warm = new Set([...accepted.keys()].slice(0, warmUp))
+  const since = (place: string, at: number): number => at - (accepted.get(place) ?? Number.NaN)
+  const firstSteps = readFileSync(stage.journal, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line): [string, number] => {
+      const [place = '', at = ''] = line.split(' ')
+      return [place, Number(at)]
+    })
+    .filter(([place]) => !warm.has(place))
+    .map(([place, at]) => since(place, at))
+  const completed = ended.filter(({ place }) => !warm.has(place)).map(({ place, at }) => since(place, at))
+  const row = (values: number[]) => ({
+    p50: round(percentile(values, 50), 1),
+    p99: round(percentile(values, 99), 1),
+  })
+  return { events_per_second: perSecond, first_step_ms: row(firstSteps), completed_ms: row(completed) }
+}

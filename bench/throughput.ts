@@ -1,0 +1,101 @@
+import { eventually } from '@headrace/testing'
+import { publish, restartApp } from '../tests/harness/platform.ts'
+import { cpuMs } from './cpu.ts'
+import type { Stage } from './stage.ts'
+import { median, round } from './statistics.ts'
+
+const preloaded = 20_000
+const rounds = 3
+
+export interface ThroughputRow {
+  concurrency: number
+  runs_per_second: number
+  cpu_ms_per_run: Record<
+    'gateway' | 'trigger_service' | 'orchestrator' | 'worker' | 'postgres' | 'kafka',
+    number
+  >
+}
+
+/**
+ * 20,000 events of 180 bytes wait on 4 partitions; then the trigger service is started, and each event becomes a run of
+ * three dependent steps. Time from the first run's creation to the last one's end, by Postgres's clock. The trigger
+ * service's CPU includes its start.
+ */
+export async function measureThroughput(stage: Stage, concurrency: number): Promise<ThroughputRow> {
+  const results: ThroughputRow[] = []
+  for (let n = 0; n < rounds; n += 1) results.push(await once(stage, concurrency))
+  const of = (pick: (row: ThroughputRow) => number): number => round(median(results.map(pick)), 3)
+  return {
+    concurrency,
+    runs_per_second: Math.round(of((row) => row.runs_per_second)),
+    cpu_ms_per_run: {
+      gateway: of((row) => row.cpu_ms_per_run.gateway),
+      trigger_service: of((row) => row.cpu_ms_per_run.trigger_service),
+      orchestrator: of((row) => row.cpu_ms_per_run.orchestrator),
+      worker: of((row) => row.cpu_ms_per_run.worker),
+      postgres: of((row) => row.cpu_ms_per_run.postgres),
+      kafka: of((row) => row.cpu_ms_per_run.kafka),
+    },
+  }
+}
+
+async function once(stage: Stage, concurrency: number): Promise<ThroughputRow> {
+  const { platform, store } = stage
+  const worker = await stage.startWorker(concurrency)
+  const [service] = platform.triggerServices
+  if (!service) throw new Error('the stage has no trigger service')
+  await service.process.kill('SIGTERM')
+  await store.general.query('delete from runs; delete from steps;')
+  await preload(platform.gateway.url)
+  await store.general.query('vacuum analyze')
+
+  const [orchestrator] = platform.orchestrators
+  const pids = {
+    gateway: platform.gateway.process.pid,
+    orchestrator: orchestrator?.process.pid ?? 0,
+    worker: worker.pid,
+    postgres: stage.postgres.pid ?? 0,
+    kafka: stage.kafka.pid ?? 0,
+  }
+  const before = Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, cpuMs(pid)]))
+  const restarted = await restartApp('trigger-service', service, platform.options)
+  platform.triggerServices[0] = restarted
+  await eventually(
+    'all runs completed',
+    async () => {
+      const { rows } = await store.general.query<{ count: number }>(
+        "select count(*)::int count from runs where status = 'completed'",
+      )
+      return rows[0]?.count === preloaded
+    },
+    { deadlineMs: 300_000 },
+  )
+  const spent = (name: keyof typeof pids): number => (cpuMs(pids[name]) - (before[name] ?? 0)) / preloaded
+  const { rows } = await store.general.query<{ seconds: number }>(
+    "select extract(epoch from max(finished_at) - min(created_at))::float8 seconds from runs where status = 'completed'",
+  )
+  const result: ThroughputRow = {
+    concurrency,
+    runs_per_second: preloaded / (rows[0]?.seconds ?? Number.NaN),
+    cpu_ms_per_run: {
+      gateway: spent('gateway'),
+      trigger_service: cpuMs(restarted.process.pid) / preloaded,
+      orchestrator: spent('orchestrator'),
+      worker: spent('worker'),
+      postgres: spent('postgres'),
+      kafka: spent('kafka'),
+    },
+  }
+  await worker.kill('SIGTERM')
+  return result
+}
+
+async function preload(url: string): Promise<void> {
+  const data = { order_id: 'o-000000', note: 'x'.repeat(140) }
+  for (let sent = 0; sent < preloaded; sent += 1_000) {
+    const events = Array.from({ length: 1_000 }, (_, n) => ({ topic: `bench/throughput/${n % 64}`, data }))
+    const answer = await publish(url, { events })
+    if (answer.status !== 200)
+      throw new Error(`publishing answered ${answer.status}: ${JSON.stringify(answer.body).slice(0, 300)}`)
+  }
+}

@@ -1,0 +1,152 @@
+import { join } from 'node:path'
+import {
+  createDatabase,
+  eventually,
+  infra,
+  startOwnPostgres,
+  testFolder,
+  type TestProcess,
+} from '@headrace/testing'
+import { migrate } from '@headrace/store'
+import { describe, expect, test } from 'vitest'
+import { readJournal } from '../harness/journal.ts'
+import {
+  allEnded,
+  type Platform,
+  type PlatformOptions,
+  publish,
+  restartApp,
+  startPlatform,
+  startWorker,
+} from '../harness/platform.ts'
+
+/** P3: once a step's result is stored its body is not run again; and every run ends once, whatever was killed. */
+
+const events = (topic: string, count: number) => ({
+  events: Array.from({ length: count }, (_, n) => ({ topic: `${topic}/${n % 8}`, data: { n } })),
+})
+
+interface Setup {
+  platform: Platform
+  options: PlatformOptions
+  journal: string
+}
+
+async function setUp(databaseUrl: string): Promise<Setup> {
+  const { brokers, prefix } = await infra()
+  const options = { brokers, prefix, databaseUrl }
+  return {
+    platform: await startPlatform(options),
+    options,
+    journal: join(await testFolder('journal'), 'bodies.jsonl'),
+  }
+}
+
+async function expectOnce({ platform, journal }: Setup, runs: number): Promise<void> {
+  const ended = await allEnded(platform.gateway.url, 'three_steps', runs)
+  expect(ended.map((run) => run.status)).toEqual(ended.map(() => 'completed'))
+  expect(ended).toHaveLength(runs)
+  const entries = readJournal(journal)
+  expect(entries.filter((entry) => entry.what === 'rerun')).toEqual([])
+  // Each of the three bodies of each run did run.
+  const bodies = new Set(
+    entries.filter((entry) => entry.what === 'body').map(({ run, step }) => `${run}/${step}`),
+  )
+  expect(bodies.size).toBe(runs * 3)
+}
+
+describe('a stored step is not run again', () => {
+  test('after its worker was killed between the commit and the workflow’s next line, 21 times', async () => {
+    const setup = await setUp((await createDatabase()).url)
+    const { platform, options, journal } = setup
+    const { url } = platform.gateway
+    const perLife = 4
+    const lives = 21
+    const worker = async (env: Record<string, string>): Promise<TestProcess> =>
+      await startWorker({
+        gatewayUrl: url,
+        databaseUrl: options.databaseUrl,
+        journal,
+        workflows: ['three_steps'],
+        env,
+        waitUntilLive: false,
+      })
+    let deaths = 0
+    for (let life = 0; life < lives; life += 1) {
+      const dying = await worker({ HEADRACE_CRASH_POINT: `after-step-commit-before-reply:${1 + (life % 5)}` })
+      // The first registration makes the trigger; what is published before it starts nothing.
+      if (life === 0)
+        await eventually(
+          'the trigger is there',
+          async () => (await fetch(`${url}/v1/triggers/three_steps`)).ok,
+        )
+      expect((await publish(url, events('load', perLife))).status).toBe(200)
+      const { signal } = await dying.exit
+      expect(signal).toBe('SIGKILL')
+      expect(
+        dying.stderr.some((line) => line.startsWith('HEADRACE_CRASH_POINT after-step-commit-before-reply')),
+      ).toBe(true)
+      deaths += 1
+    }
+    await worker({})
+    await expectOnce(setup, lives * perLife)
+    expect(deaths).toBe(lives)
+  })
+
+  test.each([
+    'commands.before-commit',
+    'commands.after-commit-before-reply',
+    'claim.before-commit',
+    'claim.after-commit-before-reply',
+  ])('after the orchestrator was killed at %s', async (crashPoint) => {
+    const setup = await setUp((await createDatabase()).url)
+    const { platform, options, journal } = setup
+    await startWorker({
+      gatewayUrl: platform.gateway.url,
+      databaseUrl: options.databaseUrl,
+      journal,
+      workflows: ['three_steps'],
+    })
+    let [orchestrator] = platform.orchestrators
+    let deaths = 0
+    const rounds = 3
+    const perRound = 40
+    for (let round = 0; round < rounds; round += 1) {
+      await orchestrator!.process.kill('SIGTERM')
+      orchestrator = await restartApp('orchestrator', orchestrator!, options, {
+        HEADRACE_CRASH_POINT: `${crashPoint}:${2 + round}`,
+      })
+      expect((await publish(platform.gateway.url, events('load', perRound))).status).toBe(200)
+      const { signal } = await orchestrator.process.exit
+      expect(signal).toBe('SIGKILL')
+      deaths += 1
+      orchestrator = await restartApp('orchestrator', orchestrator, options)
+    }
+    await expectOnce(setup, rounds * perRound)
+    expect(deaths).toBe(rounds)
+  })
+
+  test('after Postgres was killed and started again in the middle', async () => {
+    const postgres = await startOwnPostgres()
+    await migrate(postgres.url)
+    const setup = await setUp(postgres.url)
+    const { platform, options, journal } = setup
+    await startWorker({
+      gatewayUrl: platform.gateway.url,
+      databaseUrl: options.databaseUrl,
+      journal,
+      workflows: ['three_steps'],
+    })
+    const rounds = 3
+    const perRound = 200
+    for (let round = 0; round < rounds; round += 1) {
+      expect((await publish(platform.gateway.url, events('load', perRound))).status).toBe(200)
+      const bodiesBefore = readJournal(journal).length
+      await eventually('bodies run', () => readJournal(journal).length > bodiesBefore)
+      await postgres.kill()
+      await postgres.refused()
+      await postgres.start()
+    }
+    await expectOnce(setup, rounds * perRound)
+  })
+})

@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { workflow, Worker, type WorkflowContext } from '@headrace/sdk'
+import { openStore } from '@headrace/store'
+import { passGate } from './gate.ts'
+import { type JournalEntry, writeJournal } from './journal.ts'
+
+/**
+ * The worker of the process tests. It writes down each body as it begins, and asks Postgres first whether the body's
+ * result is stored already: then it ran again although it must not, whatever the timing.
+ */
+const setting = (name: string): string => process.env[name] ?? ''
+const journal = setting('HEADRACE_TEST_JOURNAL')
+const gate = setting('HEADRACE_TEST_GATE')
+const store = openStore({
+  url: setting('HEADRACE_TEST_DATABASE_URL') || databaseOfDev(),
+  applicationName: 'test-worker',
+})
+
+/** `headrace dev` passes its data folder, where its Postgres's port and password are kept. */
+function databaseOfDev(): string {
+  const folder = join(process.argv[2] ?? '', 'postgres')
+  const { port }: { port: number } = JSON.parse(readFileSync(join(folder, 'ports.json'), 'utf8'))
+  return `postgres://headrace:${readFileSync(join(folder, 'password'), 'utf8').trim()}@127.0.0.1:${port}/headrace`
+}
+
+interface Events {
+  events: readonly { sequenceId: number; data: unknown }[]
+}
+
+function note(
+  what: JournalEntry['what'],
+  ctx: WorkflowContext,
+  input: Events,
+  step: string | null = null,
+): void {
+  const sequenceIds = input.events.map((event) => event.sequenceId)
+  writeJournal(journal, {
+    what,
+    workflow: ctx.run.workflow,
+    run: ctx.run.id,
+    step,
+    pid: process.pid,
+    sequenceIds,
+    at: Date.now(),
+  })
+}
+
+async function body(ctx: WorkflowContext, input: Events, step: string): Promise<string> {
+  const { rowCount } = await store.general.query('select from steps where run_id = $1 and key = $2', [
+    ctx.run.id,
+    step,
+  ])
+  note(rowCount === 0 ? 'body' : 'rerun', ctx, input, step)
+  return `${step} of ${ctx.run.id}`
+}
+
+/** Three steps, each of which stands on the one before. */
+const threeSteps = workflow({ id: 'three_steps', triggerOnEvent: 'load/**' }, async (ctx, input) => {
+  note('handler', ctx, input)
+  const first = await ctx.step.run('first', async () => await body(ctx, input, 'first'))
+  const second = await ctx.step.run('second', async () => `${first}, ${await body(ctx, input, 'second')}`)
+  return await ctx.step.run('third', async () => `${second}, ${await body(ctx, input, 'third')}`)
+})
+
+const tenAtATime = workflow(
+  { id: 'ten_at_a_time', triggerOnEvent: 'windows/**', batchSize: 10, batchTimeoutSeconds: 2 },
+  async (ctx, input) => {
+    note('handler', ctx, input)
+    return await ctx.step.run('sum', async () => await body(ctx, input, 'sum'))
+  },
+)
+
+/** Its bodies wait until the test opens the gate. */
+const gated = workflow({ id: 'gated', triggerOnEvent: 'gated/**' }, async (ctx, input) => {
+  note('handler', ctx, input)
+  await ctx.step.run('before', async () => await body(ctx, input, 'before'))
+  await ctx.step.run('held', async () => {
+    await body(ctx, input, 'held')
+    await passGate(gate)
+  })
+  return await ctx.step.run('after', async () => await body(ctx, input, 'after'))
+})
+
+const one = workflow({ id: 'only_one', triggerOnEvent: 'only/one' }, async (ctx, input) => {
+  note('handler', ctx, input)
+  return await ctx.step.run('it', async () => await body(ctx, input, 'it'))
+})
+
+const other = workflow({ id: 'only_other', triggerOnEvent: 'only/other' }, async (ctx, input) => {
+  note('handler', ctx, input)
+  return await ctx.step.run('it', async () => await body(ctx, input, 'it'))
+})
+
+const wanted = new Set(setting('HEADRACE_TEST_WORKFLOWS').split(','))
+const workflows = [threeSteps, tenAtATime, gated, one, other].filter(({ id }) => wanted.has(id))
+await new Worker({ workflows }).run()
+await store.close()
