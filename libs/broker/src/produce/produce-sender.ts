@@ -1,6 +1,7 @@
 import { codeOf, LinkError, messageOf } from '../broker-error.ts'
 import type { OutgoingRecord } from '../records.ts'
 import type { Cluster, TopicView } from '../wire/cluster.ts'
+import { encodeProduce, type ProduceBody } from '../wire/encode-produce.ts'
 
 /** A producer id of Kafka's and the next sequence number of each partition under it. */
 export interface ProducerIdentity {
@@ -55,6 +56,8 @@ interface ProduceAnswer {
 
 /** How long the leader waits for its replicas (ms): less than the request timeout, so that the answer is its own. */
 const REPLICATION_TIMEOUT_MS = 4_000
+/** What kafkajs's own encoder would be given; of its request we take the frame, and of that `acks` says that there is an answer. */
+const noBody = { acks: -1, topicData: [] }
 
 export function createProduceSender(cluster: Cluster): ProduceSender {
   return {
@@ -72,17 +75,18 @@ export function createProduceSender(cluster: Cluster): ProduceSender {
       try {
         // The answer is taken raw: kafkajs's parser throws the first partition's error for the whole response, though
         // the broker kept the other partitions' records.
-        const answer = await cluster.linkTo(leader).request<ProduceAnswer>(
-          'Produce',
-          {
-            acks: -1,
-            timeout: REPLICATION_TIMEOUT_MS,
-            producerId: identity.producerId,
-            producerEpoch: identity.epoch,
-            topicData: byTopic(batches),
-          },
-          { raw: true },
-        )
+        const body = {
+          timeoutMs: REPLICATION_TIMEOUT_MS,
+          producerId: identity.producerId,
+          producerEpoch: identity.epoch,
+          timestamp: Date.now(),
+          topics: byTopic(batches),
+        }
+        const link = cluster.linkTo(leader)
+        const answer = await link.request<ProduceAnswer>('Produce', noBody, {
+          raw: true,
+          encode: () => encodeProduce(body),
+        })
         return { status: 'answered', partitions: answersOf(answer) }
       } catch (error) {
         const sent = !(error instanceof LinkError) || error.sent
@@ -97,13 +101,12 @@ export function createProduceSender(cluster: Cluster): ProduceSender {
   }
 }
 
-function byTopic(batches: readonly PartitionBatch[]): object[] {
-  const topics = new Map<string, object[]>()
-  for (const { topic, partition, firstSequence, records } of batches) {
-    const entry = { partition, firstSequence, messages: records }
-    const partitions = topics.get(topic)
-    if (partitions === undefined) topics.set(topic, [entry])
-    else partitions.push(entry)
+function byTopic(batches: readonly PartitionBatch[]): ProduceBody['topics'] {
+  const topics = new Map<string, PartitionBatch[]>()
+  for (const batch of batches) {
+    const partitions = topics.get(batch.topic)
+    if (partitions === undefined) topics.set(batch.topic, [batch])
+    else partitions.push(batch)
   }
   return [...topics].map(([topic, partitions]) => ({ topic, partitions }))
 }

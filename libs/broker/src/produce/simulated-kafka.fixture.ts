@@ -27,7 +27,7 @@ export type Fault =
   /** One partition: refused for good. */
   | 'too_large'
 
-export interface Held {
+interface Held {
   readonly leader: number
   readonly batches: readonly PartitionBatch[]
   release(fault?: Fault): void
@@ -132,7 +132,7 @@ export class SimulatedKafka implements ProduceSender {
 
   #append({ producerId }: ProducerIdentity, batch: PartitionBatch): number | null {
     const key = `${batch.topic}/${batch.partition}`
-    const log = this.logs.get(key) ?? { records: [], producers: new Map() }
+    const log: Log = this.logs.get(key) ?? { records: [], producers: new Map() }
     this.logs.set(key, log)
     const producer = log.producers.get(producerId) ?? { next: 0, batches: new Map() }
     log.producers.set(producerId, producer)

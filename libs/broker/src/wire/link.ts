@@ -13,6 +13,8 @@ export interface RequestOptions {
   timeoutMs?: number
   /** A fixed protocol version, for answers that are decoded here. */
   version?: number
+  /** Replaces the encoding of the request's body. */
+  encode?: () => Buffer
   /** Replaces the decoding of the answer. */
   decode?: (payload: Buffer) => Promise<unknown>
 }
@@ -105,7 +107,7 @@ export class Link {
     const { response } = protocol
     try {
       const answer = await this.#connection.send({
-        request: protocol.request,
+        request: options.encode === undefined ? protocol.request : withBody(protocol.request, options.encode),
         response: {
           decode: options.decode ?? (async (payload) => await response.decode(payload)),
           parse: async (decoded) => (options.raw === true ? decoded : await response.parse(decoded)),
@@ -179,5 +181,16 @@ export class Link {
       sent: true,
       cause: error,
     })
+  }
+}
+
+/** kafkajs takes a body from its own encoder; of that it needs the bytes. */
+function withBody(request: unknown, encode: () => Buffer): object {
+  return {
+    ...(request as object),
+    encode: () => {
+      const buffer = encode()
+      return Promise.resolve({ buf: buffer, buffer })
+    },
   }
 }

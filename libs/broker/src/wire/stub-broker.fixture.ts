@@ -9,7 +9,7 @@ export interface StubBatch {
   readonly records: number
 }
 
-export interface StubAnswer {
+interface StubAnswer {
   readonly topic: string
   readonly partition: number
   readonly errorCode: number
@@ -17,9 +17,9 @@ export interface StubAnswer {
 }
 
 /** What the stub does with a produce request: answers, or cuts the connection. */
-export type StubReaction = readonly StubAnswer[] | 'cut'
+type StubReaction = readonly StubAnswer[] | 'cut'
 
-export interface StubTopic {
+interface StubTopic {
   readonly name: string
   readonly errorCode: number
   readonly partitions: number

@@ -1,7 +1,7 @@
 import type { TopicView } from './cluster.ts'
 
 /** How old a view may grow before it is looked at again in the background (ms): new partitions are seen by then. */
-export const VIEW_AGE_MAX_MS = 30_000
+const VIEW_AGE_MAX_MS = 30_000
 
 /**
  * Topics' leaders as last seen. Refreshes are gathered: while one is under way, further topics wait for the next, so that
