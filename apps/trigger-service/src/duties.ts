@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Broker, deadLettersTopic } from '@headrace/broker'
-import { createDuty, type ServiceContext } from '@headrace/service'
+import { createDuty, type Duty, type ServiceContext } from '@headrace/service'
 import { beatInstance, type ServerClock, type Store } from '@headrace/store'
 import { version } from './version.ts'
 
@@ -14,7 +14,7 @@ const DEAD_LETTERS_EVERY_MS = 5 * 60_000
 const DEAD_LETTERS_PARTITIONS = 4
 
 /** What an instance does beside reading: it tells that it lives, and keeps what it stands on in order. */
-export function startDuties(
+export function createDuties(
   context: ServiceContext,
   {
     store,
@@ -22,11 +22,11 @@ export function startDuties(
     serverClock,
     prefix,
   }: { store: Store; broker: Broker; serverClock: ServerClock; prefix: string },
-): void {
+): Duty[] {
   const { log, clock, metrics } = context
   const id = randomUUID()
   const topic = { ...deadLettersTopic(prefix), partitions: DEAD_LETTERS_PARTITIONS }
-  const duties = [
+  return [
     createDuty({
       name: 'trigger-service.heartbeat',
       everyMs: BEAT_EVERY_MS,
@@ -55,8 +55,4 @@ export function startDuties(
       },
     }),
   ]
-  for (const duty of duties) {
-    duty.start()
-    context.onStop(async () => await duty.stop(), duty.name)
-  }
 }

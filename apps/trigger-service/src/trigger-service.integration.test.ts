@@ -2,6 +2,7 @@ import { deadLettersTopic } from '@headrace/broker'
 import { migrate, setTriggerStatus } from '@headrace/store'
 import {
   createDatabase,
+  createEmptyDatabase,
   eventually,
   infra,
   readTopic,
@@ -187,6 +188,36 @@ describe('the trigger service', () => {
     await scene.store.general.query('update trigger_cursors set next_offset = 1000')
     await scene.start()
     await eventually('it is stopped', async () => (await scene.cursor('each'))?.status === 'stopped')
+  })
+
+  it('waits for the schema, which others make', async () => {
+    const { url } = await createEmptyDatabase()
+    const scene = await setUp({ databaseUrl: url })
+    const app = await scene.start()
+    await eventually('readiness says what is missing', async () => {
+      const answer = await fetch(`${app.managementUrl}/readyz`)
+      return answer.status === 503 && (await answer.text()).includes('schema version 0')
+    })
+    await migrate(url)
+    await scene.register('b1', [{ id: 'each', pattern: 'orders/created' }])
+    await scene.publish(3)
+    expect(numbersIn(await eventsIn(scene, 'each', 3))).toEqual(upTo(3))
+  })
+
+  it('tells how far triggers are behind', async () => {
+    const scene = await setUp()
+    await scene.register('b1', [{ id: 'tens', pattern: 'orders/created', size: 10 }])
+    const app = await scene.start()
+    await scene.publish(14)
+    await eventsIn(scene, 'tens', 10)
+    const metrics = await eventually('the open window counts as lag', async () => {
+      const text = await (await fetch(`${app.managementUrl}/metrics`)).text()
+      return text.includes('headrace_trigger_lag_events{trigger="tens",stream="orders"} 4') ? text : null
+    })
+    expect(metrics).toContain('headrace_trigger_windows_total{trigger="tens",closed_by="size"} 1')
+    expect(metrics).toContain('headrace_trigger_events_total{trigger="tens",outcome="run"} 10')
+    expect(metrics).toContain('headrace_trigger_open_windows{trigger="tens"} 1')
+    expect(metrics).toContain('headrace_trigger_status{trigger="tens",status="live"} 1')
   })
 
   it('waits while Postgres is away, and loses and doubles nothing', async () => {

@@ -18,9 +18,10 @@ import { createServerClock, openStore } from '@headrace/store'
 import type { TriggerServiceConfig } from './config.ts'
 import { createDeadLetters } from './set-aside/dead-letters.ts'
 import { createTriggerMetrics } from './metrics.ts'
-import { startDuties } from './duties.ts'
+import { createDuties } from './duties.ts'
 import { createRunStore } from './start-runs/run-store.ts'
 import { Pipeline } from './pipeline.ts'
+import { untilSchema } from './schema-gate.ts'
 import { streamTopic } from './stream-topic.ts'
 
 export interface StartTriggerService {
@@ -88,11 +89,10 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     kafkaTopicOf: (stream) => streamTopic(prefix, stream),
   })
   const dispatcher = createDispatcher({ store, broker, prefix, log, metrics, clock })
-  dispatcher.start()
   context.onStop(async () => await dispatcher.stop(), 'dispatcher')
-
   const serverClock = createServerClock(store, clock)
-  startDuties(context, { store, broker, serverClock, prefix })
+  const duties = createDuties(context, { store, broker, serverClock, prefix })
+  for (const duty of duties) context.onStop(async () => await duty.stop(), duty.name)
   const pipeline = new Pipeline(context, {
     config,
     store,
@@ -102,7 +102,20 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     runStore: createRunStore(store, serverClock),
     triggerMetrics,
   })
-  pipeline.start()
   context.onStop(async (deadline) => await pipeline.stop(deadline), 'lanes')
+
+  const waiting = new AbortController()
+  const begin = async (): Promise<void> => {
+    await untilSchema(context, store, waiting.signal)
+    dispatcher.start()
+    for (const duty of duties) duty.start()
+    pipeline.start()
+  }
+  // It only rejects when it is told to stop waiting.
+  const begun = begin().catch(() => undefined)
+  context.onStop(async () => {
+    waiting.abort(new Error('the trigger service is stopping'))
+    await begun
+  }, 'schema')
   return { url: null, managementUrl: management.url }
 }

@@ -5,7 +5,7 @@ import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
 import type { Follower } from '../lanes/follower.ts'
 import { readRecord } from '../lanes/lane-record.ts'
 import { LANE_BEHIND_MAX } from '../lanes/lane-start.ts'
-import { type Lane, PENDING_BYTES_MAX } from '../lanes/lane.ts'
+import type { Lane } from '../lanes/lane.ts'
 import { Turns } from './turns.ts'
 
 /** Fetches of catch-up readers under way at once in this instance; a resumed stream of many triggers takes turns. */
@@ -84,7 +84,7 @@ export class CatchUp {
     let failures = 0
     while (!this.#meets(follower, lane)) {
       signal.throwIfAborted()
-      await this.#room(follower, signal)
+      await this.#room(follower, lane, signal)
       try {
         await this.#turns.take(async () => await this.#readChunk(follower, lane, signal))
         failures = 0
@@ -155,9 +155,9 @@ export class CatchUp {
   }
 
   /** Waits until enough of what the follower closed is flushed. */
-  async #room(follower: Follower, signal: AbortSignal): Promise<void> {
+  async #room(follower: Follower, lane: Lane, signal: AbortSignal): Promise<void> {
     const settled = follower.onSettled
-    while (follower.pending.bytes >= PENDING_BYTES_MAX) {
+    while (follower.pending.bytes >= lane.pendingBytesMax) {
       signal.throwIfAborted()
       await new Promise<void>((go) => {
         follower.onSettled = () => {

@@ -2,14 +2,21 @@ import { partitionKey } from '@headrace/broker'
 import type { TriggerRow } from '@headrace/store'
 import { Lane, type LaneParts } from './lane.ts'
 
+/** What all lanes of an instance may hold; each has an equal share, so that a stuck one takes nothing from the others. */
+const LANES_BYTES_MAX = 256 * 1024 * 1024
+/** More gains nothing: it is several fetches ahead. */
+const LANE_BYTES_MAX = 4 * 1024 * 1024
+/** Of a lane's two shares, see {@link LaneParts.bytesMax}. */
+const SHARES = 2
+
 /** The lanes this instance owns now, and what of them is to be read (again). */
 export class LaneSet {
   readonly #lanes = new Map<string, Lane>()
   readonly #parts: LaneParts
   readonly #live: (stream: string) => readonly TriggerRow[]
 
-  constructor(parts: LaneParts, live: (stream: string) => readonly TriggerRow[]) {
-    this.#parts = parts
+  constructor(parts: Omit<LaneParts, 'bytesMax'>, live: (stream: string) => readonly TriggerRow[]) {
+    this.#parts = { ...parts, bytesMax: () => this.#share() }
     this.#live = live
   }
 
@@ -49,5 +56,9 @@ export class LaneSet {
       }
     }
     this.#parts.onOrphans()
+  }
+
+  #share(): number {
+    return Math.min(LANE_BYTES_MAX, LANES_BYTES_MAX / SHARES / Math.max(1, this.#lanes.size))
   }
 }

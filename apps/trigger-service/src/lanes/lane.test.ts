@@ -221,4 +221,25 @@ describe('a lane', () => {
     expect(next.postgres.windows('tens').map(({ length }) => length)).toEqual([10, 10])
     expect(next.postgres.cursor('tens').nextOffset).toBe(20)
   })
+
+  it('owned by two instances for a moment starts nothing twice: one of them loses, and reads again', async () => {
+    const one = await started([each, tens])
+    const two = new Harness({ triggers: [each, tens], log: one.log, postgres: one.postgres })
+    await two.adopt()
+    for (let round = 0; round < 10; round += 1) {
+      for (let i = 0; i < 7; i += 1) one.log.append()
+      one.fetch(5)
+      two.fetch(3)
+      await one.flusher.drained()
+      await two.flusher.drained()
+      await one.adopt()
+      await two.adopt()
+    }
+    await one.revoke()
+    two.nowMs = 60_000
+    await two.settle()
+    const all = Array.from({ length: 70 }, (_, offset) => offset)
+    expect(two.postgres.windows('each').flat()).toEqual(all)
+    expect(two.postgres.windows('tens').flat()).toEqual(all)
+  })
 })

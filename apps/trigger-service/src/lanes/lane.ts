@@ -8,10 +8,6 @@ import { Tail } from './tail.ts'
 
 /** Records scanned before others get their turn: about 5 ms. */
 const CHUNK_RECORDS_MAX = 500
-/** Records fetched and not scanned yet. */
-const BUFFER_BYTES_MAX = 4 * 1024 * 1024
-/** Closed windows that wait for Postgres. Past it the lane scans no more; its buffer fills, and it is not fetched. */
-export const PENDING_BYTES_MAX = 4 * 1024 * 1024
 
 export interface LaneParts {
   readonly consumer: Pick<LanedConsumer, 'seek' | 'resume' | 'commit'>
@@ -21,6 +17,11 @@ export interface LaneParts {
   readonly clock: Clock
   /** This lane has triggers to read again: their cursors are not known (any more). */
   readonly onOrphans: () => void
+  /**
+   * Bytes a lane may hold of records fetched and not scanned, and as many of closed windows that wait for Postgres.
+   * Past the second it scans no more; then its buffer fills, and it is not fetched.
+   */
+  readonly bytesMax: () => number
 }
 
 /**
@@ -99,6 +100,11 @@ export class Lane implements LaneHandler {
     return this.#followers.has(triggerId) || this.#chasers.has(triggerId)
   }
 
+  /** Closed windows that may wait for Postgres, in bytes; a catch-up reader keeps to it too. */
+  get pendingBytesMax(): number {
+    return this.#parts.bytesMax()
+  }
+
   /** Nobody follows and nobody will without being adopted: the lane may start anew elsewhere. */
   get idle(): boolean {
     return this.#state === 'waiting' || (this.#followers.size === 0 && this.#chasers.size === 0)
@@ -173,7 +179,7 @@ export class Lane implements LaneHandler {
       this.#state !== 'reading' ||
       this.#frozen ||
       this.#followers.size === 0 ||
-      this.#bufferedBytes >= BUFFER_BYTES_MAX
+      this.#bufferedBytes >= this.#parts.bytesMax()
     this.#wasFull ||= full
     return full
   }
@@ -216,7 +222,7 @@ export class Lane implements LaneHandler {
   /** Whether there is something to scan, and room behind it (N5). */
   get #canScan(): boolean {
     if (this.#state !== 'reading' || this.#frozen || this.#buffer.length === 0) return false
-    return this.#pendingBytes() < PENDING_BYTES_MAX
+    return this.#pendingBytes() < this.pendingBytesMax
   }
 
   #drainSoon(): void {
