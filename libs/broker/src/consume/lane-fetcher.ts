@@ -1,6 +1,7 @@
 import type { BrokerLogger } from '../broker-config.ts'
 import { codeOf, KAFKA, kafkaFault, messageOf } from '../broker-error.ts'
 import { offsetsOf } from '../offsets.ts'
+import { partitionKey } from '../records.ts'
 import type { Cluster } from '../wire/cluster.ts'
 import { type FetchedPartition, type FetchLimits, fetchPartitions } from '../wire/fetch.ts'
 import { isStaleMetadata } from '../wire/partition-leader.ts'
@@ -76,7 +77,9 @@ export class LaneFetcher {
         lane.notBefore = now + RETRY_MS
         againMs = Math.min(againMs, RETRY_MS)
       } else {
-        byLeader.set(leader, [...(byLeader.get(leader) ?? []), lane])
+        const together = byLeader.get(leader)
+        if (together === undefined) byLeader.set(leader, [lane])
+        else together.push(lane)
       }
     }
     if (leaderless.length > 0) this.#refresh(leaderless)
@@ -100,10 +103,9 @@ export class LaneFetcher {
     this.#busy.delete(leader)
     if (this.#stopped) return
     const bytes = answers.reduce((sum, answer) => sum + answer.bytes, 0)
+    const byKey = new Map(answers.map((answer) => [partitionKey(answer.topic, answer.partition), answer]))
     for (const lane of asked) {
-      const answer = answers.find(
-        ({ topic, partition }) => topic === lane.topic && partition === lane.partition,
-      )
+      const answer = byKey.get(lane.key)
       // Overtaken by a seek, a pause or a rebalance: nobody may see it.
       const current =
         answer !== undefined && lane.position === answer.fetchedOffset && !lane.paused && !lane.lost

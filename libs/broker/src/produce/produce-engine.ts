@@ -144,7 +144,9 @@ export class ProduceEngine {
           leaderless.add(queue.topic)
         }
       } else if (!this.#busy.has(leader)) {
-        byLeader.set(leader, [...(byLeader.get(leader) ?? []), queue])
+        const together = byLeader.get(leader)
+        if (together === undefined) byLeader.set(leader, [queue])
+        else together.push(queue)
       }
     }
     if (leaderless.size > 0) this.#refresh(leaderless)

@@ -1,4 +1,4 @@
-import type { IncomingRecord } from '../records.ts'
+import { type IncomingRecord, partitionKey } from '../records.ts'
 import type { Link } from './link.ts'
 import { type AbortedTransaction, decodeStretch } from './record-batches.ts'
 
@@ -74,11 +74,12 @@ export async function fetchPartitions(
     },
     { version: FETCH_VERSION, raw: true, decode: (payload) => Promise.resolve(decodeFetch(payload)) },
   )
+  const askedFor = new Map(
+    positions.map((position) => [partitionKey(position.topic, position.partition), position]),
+  )
   const fetched: FetchedPartition[] = []
   for (const answer of raw) {
-    const asked = positions.find(
-      ({ topic, partition }) => topic === answer.topic && partition === answer.partition,
-    )
+    const asked = askedFor.get(partitionKey(answer.topic, answer.partition))
     if (asked === undefined) continue
     const stretch = await decodeStretch(answer.bytes, asked.offset, answer.aborted)
     const { topic, partition, errorCode, highWatermark, lastStableOffset, lowWatermark, bytes } = answer
