@@ -19,7 +19,9 @@ function makeTables(): Uint32Array[] {
 }
 
 /** Both indexes are bytes, so there is always a value. */
-const at = (table: Uint32Array | Uint8Array, index: number): number => table[index] ?? 0
+function at(table: Uint32Array | Uint8Array, index: number): number {
+  return table[index] ?? 0
+}
 
 const [t0, t1, t2, t3, t4, t5, t6, t7] = tables as [
   Uint32Array,
