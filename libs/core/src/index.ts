@@ -9,6 +9,7 @@ export {
   toInputEvent,
   toWireEvent,
 } from './event/kafka-event.ts'
+export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
 export {
   armCrashPoint,

@@ -1,4 +1,5 @@
 import type { ProduceOutcome } from '@headrace/broker'
+import { isoTime } from '@headrace/core'
 import { ProblemError, type PublishedEvent } from '@headrace/schemas'
 import type { PreparedEvent } from '../ingest/prepare-events.ts'
 
@@ -19,7 +20,7 @@ export function eventOutcome(event: PreparedEvent, outcome: ProduceOutcome): Eve
       stream: event.stream,
       partition: outcome.partition,
       sequence_id: outcome.offset,
-      created_at: new Date(outcome.timestamp).toISOString(),
+      created_at: isoTime(outcome.timestamp),
     },
   }
 }

@@ -7,6 +7,7 @@ import {
   topicFault,
   type WireEvent,
 } from '@headrace/schemas'
+import { isoTime } from './iso-time.ts'
 
 /**
  * An event as a Kafka record: a CloudEvent in binary mode, so that any Kafka tool reads it (CloudEvents 1.0 Kafka
@@ -43,7 +44,7 @@ export function encodeEvent(event: NewEvent): KafkaEvent {
     ce_source: event.source,
     ce_type: event.eventType ?? event.topic,
     ce_subject: event.topic,
-    ce_time: new Date(event.time).toISOString(),
+    ce_time: isoTime(event.time),
     'content-type': 'application/json',
   }
   if (event.traceparent !== null) headers['traceparent'] = event.traceparent
@@ -136,7 +137,7 @@ export function toWireEvent(event: EventRecord): WireEvent {
     stream: event.stream,
     partition: event.partition,
     sequence_id: event.sequenceId,
-    created_at: new Date(event.createdAt).toISOString(),
+    created_at: isoTime(event.createdAt),
   }
 }
 
@@ -147,7 +148,7 @@ export function toInputEvent(event: EventRecord): InputEvent {
     topic: event.topic,
     event_type: event.eventType,
     data: event.data,
-    created_at: new Date(event.createdAt).toISOString(),
+    created_at: isoTime(event.createdAt),
     id: event.id,
     key: event.key,
     source: event.source,
