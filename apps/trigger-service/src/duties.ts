@@ -50,8 +50,7 @@ export function createDuties(
       clock,
       metrics,
       runOnce: async () => {
-        for (const warning of (await broker.topics.ensureTopics([topic])).warnings)
-          log.warn({ event: 'kafka.topic_warning', ...warning }, warning.message)
+        await broker.topics.ensureTopics([topic])
       },
     }),
   ]

@@ -141,7 +141,7 @@ describe('whatever happens in whatever order', () => {
         expect(harness.tasks.length).toBeLessThanOrEqual(postgres.runs.length)
         await harness.revoke()
       }),
-      { numRuns: 150 },
+      { numRuns: 300 },
     )
   })
 })
