@@ -10,7 +10,7 @@ import type { RunStore } from './run-store.ts'
 import { type Attempt, type TryAgain, tryFlush, tryUntilAnswered } from './try-flush.ts'
 
 /** Windows in one statement (HOTPATH): more gains nothing, and one bad row costs more cuts. */
-export const FLUSH_WINDOWS_MAX = 500
+const FLUSH_WINDOWS_MAX = 500
 /** Payload in one statement, so that a flush of large windows is neither a long lock nor a large allocation. */
 const FLUSH_BYTES_MAX = 8 * 1024 * 1024
 
