@@ -69,6 +69,7 @@ interface Waiting {
   seed: TaskSeed
   settled: () => void
   open: boolean
+  lookedAgain: boolean
 }
 
 interface Routed {
@@ -100,6 +101,9 @@ class TaskDispatcher implements Dispatcher {
   /** `queue/partition` → until when it is left out. */
   readonly #avoided = new Map<string, number>()
   readonly #waiting: Waiting[] = []
+  /** No target at the last reading; they wait for the next. Bounded with {@link #waiting}. */
+  readonly #unrouted: Waiting[] = []
+  readonly #ending = new AbortController()
   #waitingCharacters = 0
   #map = new TargetMap([])
   #readAtMs = Number.NEGATIVE_INFINITY
@@ -117,10 +121,7 @@ class TaskDispatcher implements Dispatcher {
       everyMs: TARGETS_EVERY_MS,
       log,
       clock,
-      runOnce: async () => {
-        this.#readAtMs = clock.now()
-        this.#map = new TargetMap(await parts.targets(), this.#turns)
-      },
+      runOnce: async () => await this.#readTargets(),
       ...(metrics ? { metrics } : {}),
     })
   }
@@ -133,7 +134,7 @@ class TaskDispatcher implements Dispatcher {
       left -= 1
       if (left === 0) resolve()
     }
-    for (const seed of seeds) this.#enter({ seed, settled, open: true })
+    for (const seed of seeds) this.#enter({ seed, settled, open: true, lookedAgain: false })
     this.#pump()
     await promise
   }
@@ -149,15 +150,17 @@ class TaskDispatcher implements Dispatcher {
       this.#drained = () => deadline.abort()
       await this.#clock.sleep(SEND_DEADLINE_MS, deadline.signal).catch(() => undefined)
     }
-    for (const entry of this.#waiting.splice(0)) this.#settle(entry, 'overflow')
+    this.#ending.abort()
+    for (const entry of [...this.#waiting.splice(0), ...this.#unrouted.splice(0)])
+      this.#settle(entry, 'overflow')
     await this.#targets.stop()
   }
 
   /** I2 */
   #enter(entry: Waiting): void {
-    const characters = entry.seed.input?.length ?? 0
+    const characters = charactersOf(entry)
     const full =
-      this.#waiting.length >= WAITING_TASKS_MAX ||
+      this.#waiting.length + this.#unrouted.length >= WAITING_TASKS_MAX ||
       this.#waitingCharacters + characters > WAITING_INPUT_CHARACTERS_MAX
     if (this.#stopping || full) {
       this.#settle(entry, 'overflow')
@@ -177,7 +180,7 @@ class TaskDispatcher implements Dispatcher {
   #pump(): void {
     while (this.#sending < SENDS_IN_FLIGHT_MAX && this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, TASKS_PER_SEND_MAX)
-      for (const { seed } of batch) this.#waitingCharacters -= seed.input?.length ?? 0
+      for (const entry of batch) this.#waitingCharacters -= charactersOf(entry)
       this.#sending += 1
       this.#send(batch)
         .catch((error: unknown) => {
@@ -194,13 +197,12 @@ class TaskDispatcher implements Dispatcher {
   }
 
   async #send(batch: Waiting[]): Promise<void> {
-    const blind = batch.some(({ seed: { queue, workflow } }) => !this.#map.has(queue, workflow))
-    if (blind) await this.#readAgain()
     const routed: Routed[] = []
     for (const entry of batch) {
       const partition = this.#partitionFor(entry.seed)
-      if (partition === null) this.#settle(entry, 'no_target')
-      else routed.push({ entry, partition })
+      if (partition !== null) routed.push({ entry, partition })
+      else if (entry.lookedAgain) this.#settle(entry, 'no_target')
+      else this.#lookAgain(entry)
     }
     if (routed.length === 0) return
     const { producer, prefix } = this.#parts
@@ -216,11 +218,36 @@ class TaskDispatcher implements Dispatcher {
     }
   }
 
-  /** A worker that has just come may not be in the map yet: read once more before giving up on what has no target. */
-  async #readAgain(): Promise<void> {
-    if (this.#clock.now() - this.#readAtMs < TARGETS_AGAIN_MS) return
-    // The duty's own loop logs a failure and backs off; here it only means that there is no target.
-    await this.#targets.runOnce().catch(() => undefined)
+  /** A worker that has just come may not be in the map yet: one more reading, then it is given up. */
+  #lookAgain(entry: Waiting): void {
+    entry.lookedAgain = true
+    this.#unrouted.push(entry)
+    this.#waitingCharacters += charactersOf(entry)
+    if (this.#unrouted.length > 1) return
+    const dueInMs = this.#readAtMs + TARGETS_AGAIN_MS - this.#clock.now()
+    if (dueInMs <= 0) this.#targets.poke()
+    else {
+      this.#clock.sleep(dueInMs, this.#ending.signal).then(
+        () => this.#targets.poke(),
+        // Stopped: what waits is given up by `stop`.
+        () => undefined,
+      )
+    }
+  }
+
+  async #readTargets(): Promise<void> {
+    this.#readAtMs = this.#clock.now()
+    // Those that come while the reading is under way may know of a worker that it does not.
+    const unrouted = this.#unrouted.splice(0)
+    try {
+      this.#map = new TargetMap(await this.#parts.targets(), this.#turns)
+    } finally {
+      for (const entry of unrouted) {
+        this.#waitingCharacters -= charactersOf(entry)
+        this.#enter(entry)
+      }
+      this.#pump()
+    }
   }
 
   /** I3 */
@@ -242,6 +269,8 @@ class TaskDispatcher implements Dispatcher {
     )
   }
 }
+
+const charactersOf = ({ seed }: Waiting): number => seed.input?.length ?? 0
 
 function taskCounter(metrics: Metrics | undefined): (outcome: Outcome) => void {
   if (metrics === undefined) return () => undefined
