@@ -53,7 +53,7 @@ async function attempt(
   deadline: number,
 ): Promise<ApiAnswer | ApiError> {
   request.signal?.throwIfAborted()
-  const leftMs = Math.max(1, deadline - performance.now())
+  const leftMs = Math.max(1, Math.ceil(deadline - performance.now()))
   const timeout = AbortSignal.timeout(Math.min(leftMs, request.attemptMs ?? ATTEMPT_MS))
   try {
     const response = await settings.fetch(settings.url + request.path, {

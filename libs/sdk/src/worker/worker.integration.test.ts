@@ -64,8 +64,13 @@ async function sendTask(run: { id: string; epoch: number; lost?: number }, parti
   expect(outcome?.status).toBe('written')
 }
 
-const ended = async (id: string, status = 'completed') =>
-  await eventually(`run ${id} is ${status}`, () => orchestrator.orchestrator.runs.get(id)?.status === status)
+async function expectCompleted(id: string): Promise<void> {
+  const run = await eventually(`run ${id} has ended`, () => {
+    const one = orchestrator.orchestrator.runs.get(id)
+    return one?.status === 'completed' || one?.status === 'failed' ? one : null
+  })
+  expect(run.status).toBe('completed')
+}
 
 describe('a worker', () => {
   test('registers, takes a task from its partition, and completes the run', async () => {
@@ -75,7 +80,7 @@ describe('a worker', () => {
       apiKey: 'hr_k',
     })
     await sendTask(run)
-    await ended(run.id)
+    await expectCompleted(run.id)
     expect(JSON.parse(run.output ?? '')).toEqual({ from: 'claim' })
     expect(orchestrator.registered).toMatchObject([{ app: 'test', queue: 'default', concurrency: 300 }])
     for (const { headers } of orchestrator.requests)
@@ -88,7 +93,8 @@ describe('a worker', () => {
   test('steals a queued run that no task brings', async () => {
     const run = orchestrator.orchestrator.create('flow')
     await startWorker({ workflows: [flow(() => 'stolen')] })
-    await ended(run.id)
+    await expectCompleted(run.id)
+    expect(run.output).toBe('"stolen"')
   })
 
   test('begins a run once, however many tasks bring it', async () => {
@@ -99,8 +105,8 @@ describe('a worker', () => {
     await sendTask(last, 0)
     await sendTask(last, 1)
     await startWorker({ workflows: [flow(handler)] })
-    await ended(run.id)
-    await ended(last.id)
+    await expectCompleted(run.id)
+    await expectCompleted(last.id)
     expect(handler).toHaveBeenCalledTimes(2)
   })
 
@@ -119,7 +125,7 @@ describe('a worker', () => {
     ])
     await sendTask(run)
     await startWorker({ workflows: [flow(() => 1)] })
-    await ended(run.id)
+    await expectCompleted(run.id)
     expect(foreign.status).toBe('queued')
   })
 
@@ -142,7 +148,7 @@ describe('a worker', () => {
       await sendTask({ ...run, lost: run.lost })
     }
     await startWorker({ workflows: [flow(handler)] })
-    for (const run of runs) await ended(run.id)
+    for (const run of runs) await expectCompleted(run.id)
     expect(beside.get(runs[2]?.id ?? '')).toBe(1)
   })
 
@@ -169,7 +175,7 @@ describe('a worker', () => {
     )
     orchestrator.dead.add(orchestrator.registered[0]?.worker_id ?? '')
     orchestrator.orchestrator.recover(run.id)
-    await ended(run.id)
+    await expectCompleted(run.id)
     expect(signals[0]?.aborted).toBe(true)
     expect(new Set(orchestrator.registered.map((one) => one.worker_id)).size).toBe(2)
   })
@@ -181,7 +187,7 @@ describe('a worker', () => {
     await eventually('it left', () => !worker.ready)
     orchestrator.mode = 'up'
     const run = orchestrator.orchestrator.create('flow')
-    await ended(run.id)
+    await expectCompleted(run.id)
     expect(orchestrator.registered).toHaveLength(2)
   })
 
@@ -194,7 +200,7 @@ describe('a worker', () => {
     const before = orchestrator.requests.length
     await eventually('it asked for longer than its lease', () => orchestrator.requests.length > before + 14)
     orchestrator.mode = 'up'
-    await ended(run.id)
+    await expectCompleted(run.id)
     expect(orchestrator.registered).toHaveLength(1)
   })
 
@@ -202,7 +208,7 @@ describe('a worker', () => {
     orchestrator.advertised = 'http://127.0.0.1:1'
     const run = orchestrator.orchestrator.create('flow')
     await startWorker({ workflows: [flow(async (ctx) => await ctx.step.uuid('id'))] })
-    await ended(run.id)
+    await expectCompleted(run.id)
     await eventually('and so does its heartbeat', () => orchestrator.heartbeats.length > 0)
   })
 

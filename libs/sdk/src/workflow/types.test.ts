@@ -1,0 +1,119 @@
+import { describe, expect, expectTypeOf, test } from 'vitest'
+import { z } from 'zod'
+import type { Client, RunHandle } from '../client/index.ts'
+import { defineEvent } from './define-event.ts'
+import type { Event } from './event.ts'
+import type { Jsonify } from './jsonify.ts'
+import { workflow, type Workflow } from './workflow.ts'
+
+const orderCreated = defineEvent('orders/created', {
+  schema: z.object({ order_id: z.string(), total: z.coerce.number<string>() }),
+})
+const approval = defineEvent('approvals/{id}/by/{who}', { schema: z.object({ ok: z.boolean() }) })
+
+type OutputOf<W> = W extends Workflow<infer _, infer Output> ? Output : 'no workflow'
+
+describe('types', () => {
+  test('an event’s schema gives the handler’s events their data', () => {
+    const onOrder = workflow({ id: 'on_order', triggerOnEvent: orderCreated }, async (ctx, { events }) => {
+      expectTypeOf(events[0].data).toEqualTypeOf<{ order_id: string; total: number }>()
+      expectTypeOf(events[0].sequenceId).toEqualTypeOf<number>()
+      const stored = await ctx.step.run('a', () => ({
+        at: new Date(),
+        n: 1n as unknown as number,
+        none: undefined,
+      }))
+      expectTypeOf(stored).toEqualTypeOf<{ at: string; n: number; none?: never }>()
+      expectTypeOf(ctx.step.now('t')).resolves.toEqualTypeOf<Date>()
+      return stored.at
+    })
+    expectTypeOf<OutputOf<typeof onOrder>>().toEqualTypeOf<string>()
+    expect(onOrder.definition.triggers).toMatchObject([{ pattern: 'orders/created', window: { size: 1 } }])
+  })
+
+  test('a plain topic gives data of unknown, never any', () => {
+    workflow({ id: 'plain', triggerOnEvent: 'orders/**' }, (_ctx, { events }) => {
+      expectTypeOf(events[0]).toEqualTypeOf<Event>()
+      expectTypeOf(events[0].data).toBeUnknown()
+    })
+    expect(defineEvent('orders/*').pattern).toBe('orders/*')
+  })
+
+  test('a direct workflow has the input and output of its schemas', () => {
+    const report = workflow(
+      { id: 'report', input: z.object({ day: z.string() }), output: z.object({ rows: z.number() }) },
+      (_ctx, input) => {
+        expectTypeOf(input).toEqualTypeOf<{ day: string }>()
+        return { rows: 1 }
+      },
+    )
+    const start = (client: Client) => client.runs.start(report, { day: '2026-11-22' })
+    expectTypeOf(start).returns.resolves.toEqualTypeOf<RunHandle<{ rows: number }>>()
+    // @ts-expect-error: the input is the schema's
+    const wrong = (client: Client) => client.runs.start(report, { day: 1 })
+    // @ts-expect-error: so is the output
+    workflow({ id: 'r', output: z.object({ rows: z.number() }) }, () => ({ rows: 'many' }))
+    expect(wrong).toBeTypeOf('function')
+  })
+
+  test('a workflow without a schema takes unknown and gives what it returns', () => {
+    const plain = workflow({ id: 'plain' }, (_ctx, input) => {
+      expectTypeOf(input).toBeUnknown()
+      return { at: new Date() }
+    })
+    expectTypeOf<OutputOf<typeof plain>>().toEqualTypeOf<{ at: string }>()
+    expect(plain.definition.triggers).toEqual([])
+  })
+
+  test('publishing takes the schema’s input, and parameters where the topic has some', () => {
+    const uses = async (client: Client): Promise<void> => {
+      await client.events.publish(orderCreated, { data: { order_id: '1', total: '5' } })
+      await client.events.publish(approval, { params: { id: '1', who: 'me' }, data: { ok: true } })
+      await client.events.publish({ topic: 'orders/created', data: 1 })
+      // @ts-expect-error: total is a string before the schema
+      await client.events.publish(orderCreated, { data: { order_id: '1', total: 5 } })
+      // @ts-expect-error: who is missing
+      await client.events.publish(approval, { params: { id: '1' }, data: { ok: true } })
+    }
+    expect(uses).toBeTypeOf('function')
+    expect(approval.event({ params: { id: 'order-123', who: 'me' }, data: { ok: true } })).toEqual({
+      topic: 'approvals/order-123/by/me',
+      data: { ok: true },
+    })
+  })
+
+  test('Jsonify is what is left after JSON', () => {
+    expectTypeOf<Jsonify<Date>>().toEqualTypeOf<string>()
+    expectTypeOf<Jsonify<undefined>>().toEqualTypeOf<null>()
+    expectTypeOf<Jsonify<[Date, undefined, 1]>>().toEqualTypeOf<[string, null, 1]>()
+    expectTypeOf<Jsonify<readonly Date[]>>().toEqualTypeOf<string[]>()
+    expectTypeOf<Jsonify<{ a?: Date; b: { c: boolean | null } }>>().toEqualTypeOf<{
+      a?: string
+      b: { c: boolean | null }
+    }>()
+    expectTypeOf<Jsonify<bigint>>().toBeNever()
+    expectTypeOf<Jsonify<unknown>>().toBeUnknown()
+  })
+})
+
+describe('what is malformed is refused where it is written', () => {
+  test.each([
+    [() => workflow({ id: 'no spaces' }, () => 1), /workflow "no spaces": id must be/],
+    [() => workflow({ id: 'a', triggerOnEvent: '*/b' }, () => 1), /triggerOnEvent the first segment/],
+    [() => workflow({ id: 'a', triggerOnEvent: 'b', batchSize: 0 }, () => 1), /batchSize/],
+    [
+      () => workflow({ id: 'a', triggerOnEvent: 'b', batchTimeoutSeconds: 1e9 }, () => 1),
+      /batchTimeoutSeconds/,
+    ],
+    [
+      () => workflow({ id: 'a', retries: { maxAttempts: 0 } }, () => 1),
+      /retries.maxAttempts must be from 1 to 100/,
+    ],
+    [() => workflow({ id: 'a', retries: { maxDelay: '2h' } }, () => 1), /retries.maxDelay/],
+    [() => defineEvent('a//b'), /no empty segment/],
+    [() => approval.event({ params: { id: 'a/b', who: 'x' }, data: { ok: true } }), /must not hold a \//],
+    [() => defineEvent('a/*').event({ data: 1 }), /cannot be published/],
+  ])('%s', (make, message) => {
+    expect(make).toThrow(message)
+  })
+})
