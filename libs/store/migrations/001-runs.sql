@@ -57,8 +57,10 @@ create table runs (
 create index runs_queued_index on runs (queue, queued_at) where status = 'queued' and blocked_reason is null;
 -- What a worker has in hand: recovery, and runs a worker forgot.
 create index runs_running_index on runs (worker_id) where status = 'running';
--- Finding: the runs of a workflow, newest first, and the run of an event.
-create index runs_workflow_index on runs (workflow, id);
+-- Finding: the runs of a workflow, newest first, and the run of an event. The predicate of the first is always true and
+-- there for the planner: Postgres 18 can skip through (workflow, id) to find an id, and took that for looking up runs by
+-- id while a partition was empty, instead of the primary key. A partial index needs `workflow = …` to be considered.
+create index runs_workflow_index on runs (workflow, id) where workflow is not null;
 create index runs_window_index on runs (trigger_id, stream, partition, first_offset) where trigger_id is not null;
 -- The counts of waiting and paused runs. A run that never waits pays the test of the predicate only.
 create index runs_parked_index on runs (queue, workflow) where status in ('waiting', 'paused');

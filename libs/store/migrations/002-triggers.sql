@@ -67,7 +67,8 @@ create index triggers_stream on triggers (stream);
 
 -- The truth about how far a trigger has come on a partition. `revision` is the compare-and-set; `version` is the
 -- definition a lane must be working by. Without a foreign key: the projection of waited streams has cursors too.
--- Half-empty pages keep the updates of the hottest rows of all on their page (HOT).
+-- Half-empty pages keep the updates of the hottest rows of all on their page (HOT). The key begins with what a lane
+-- loads by; a second index on it was taken for the look-up of a flush while the table was small.
 create table trigger_cursors (
   trigger_id text not null,
   stream text not null,
@@ -83,12 +84,11 @@ create table trigger_cursors (
   status text not null default 'live',
   reason text,
   updated_at timestamptz not null default now(),
-  primary key (trigger_id, stream, partition),
+  primary key (stream, partition, trigger_id),
   constraint trigger_cursors_position check (next_offset >= 0 and partition >= 0 and incarnation >= 1),
   constraint trigger_cursors_fence check (revision >= 0 and version >= 1),
   constraint trigger_cursors_status check (status in ('live', 'paused', 'stopped'))
 ) with (fillfactor = 50);
-create index trigger_cursors_partition on trigger_cursors (stream, partition);
 
 -- Ids that came from outside, by which repeats are recognised. Rows of `publishEvent` live as long as their run.
 create table event_ids (

@@ -19,7 +19,7 @@ export const commandsStatement = statement(
   'commands',
   `with clash as (
      select distinct k.run_id, k.epoch from unnest($17::uuid[], $18::int[], $19::text[]) k(run_id, epoch, key)
-     cross join lateral (select 1 from steps t where t.run_id = k.run_id and t.key = k.key and t.epoch <> k.epoch) t),
+     cross join lateral (select 1 from steps t where t.run_id = k.run_id and t.key = k.key and t.epoch <> k.epoch offset 0) t),
    own as materialized (
      select r.id, r.epoch, u.worker_id, u.ending, u.payload,
        exists (select 1 from clash where clash.run_id = u.id and clash.epoch = u.epoch) as clashes
@@ -103,7 +103,7 @@ export const endingsStatement = statement(
   `select r.id, u.epoch, r.epoch as now_epoch, r.status, r.worker_id,
      (select n.worker_id from run_notes n where n.run_id = u.id and n.epoch = u.epoch and n.kind = 'released') as released_by
    from unnest($1::uuid[], $2::int[]) u(id, epoch)
-   cross join lateral (select r.id, r.epoch, r.status, r.worker_id from runs r where r.id = u.id) r`,
+   cross join lateral (select r.id, r.epoch, r.status, r.worker_id from runs r where r.id = u.id offset 0) r`,
 )
 
 export interface EndingRow {

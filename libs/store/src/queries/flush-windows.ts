@@ -167,7 +167,7 @@ function runColumns(runs: WindowRun[]): unknown[][] {
 
 export const existingRunsStatement = statement(
   'existing_runs',
-  `select r.id from unnest($1::uuid[]) u(id) cross join lateral (select r.id from runs r where r.id = u.id) r`,
+  `select r.id from unnest($1::uuid[]) u(id) cross join lateral (select r.id from runs r where r.id = u.id offset 0) r`,
 )
 
 /** Which of these runs exist: after a flush whose commit may or may not have happened. */

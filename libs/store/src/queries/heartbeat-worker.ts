@@ -61,7 +61,7 @@ const beatStatement = statement(
 const lostStatement = statement(
   'lost_runs',
   `select u.id, u.epoch from unnest($2::uuid[], $3::int[]) u(id, epoch)
-   left join lateral (select r.epoch, r.status, r.worker_id from runs r where r.id = u.id) r on true
+   left join lateral (select r.epoch, r.status, r.worker_id from runs r where r.id = u.id offset 0) r on true
    where r.epoch is distinct from u.epoch
       or not (r.status = 'queued' or r.status = 'waiting'
         or (r.worker_id = $1 and r.status in ('running', 'completed', 'failed')))`,

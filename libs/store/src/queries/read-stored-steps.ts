@@ -13,13 +13,14 @@ export interface StepRow {
   attempts: number
 }
 
+// `offset 0` keeps the planner from turning a look-up into a join, and that into a walk over all partitions.
 const stepColumns = 's.run_id, s.key, s.kind, s.n, s.seen, s.epoch, s.output, s.error, s.attempts'
 
 /** All stored steps of some runs, in the order replay hands them out. */
 export const stepsOfRunsStatement = statement(
   'steps_of_runs',
   `select s.* from unnest($1::uuid[]) u(id)
-   cross join lateral (select ${stepColumns} from steps s where s.run_id = u.id) s
+   cross join lateral (select ${stepColumns} from steps s where s.run_id = u.id offset 0) s
    order by s.run_id, s.n, s.key`,
 )
 
@@ -27,7 +28,7 @@ export const stepsOfRunsStatement = statement(
 export const stepsByKeyStatement = statement(
   'steps_by_key',
   `select s.* from unnest($1::uuid[], $2::text[]) u(run_id, key)
-   cross join lateral (select ${stepColumns} from steps s where s.run_id = u.run_id and s.key = u.key) s`,
+   cross join lateral (select ${stepColumns} from steps s where s.run_id = u.run_id and s.key = u.key offset 0) s`,
 )
 
 export function toStoredStep(row: StepRow): StoredStep {

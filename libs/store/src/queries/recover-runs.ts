@@ -53,13 +53,17 @@ const takeBack = (kind: 'lost' | 'forgotten'): string => `
  */
 export const recoverStatement = statement(
   'recover_runs',
-  `with own as materialized (
+  `with dead as materialized (
+     select w.id from workers w where w.status = 'dead' and w.died_at > now() - make_interval(secs => $1::float8 / 1000)),
+   own as materialized (
      select r.id, r.epoch, r.worker_id, r.lost + 1 as lost, r.lost + 1 >= $4 as gives_up
-     from runs r
-     where r.status = 'running' and r.worker_id in (
-       select w.id from workers w where w.status = 'dead' and w.died_at > now() - make_interval(secs => $1::float8 / 1000))
-     order by r.id limit $5
-     for no key update of r),
+     from (select h.id, dead.id as worker_id from dead
+           cross join lateral (select r.id from runs r where r.status = 'running' and r.worker_id = dead.id offset 0) h
+           order by h.id limit $5) u
+     cross join lateral (
+       select r.id, r.epoch, r.worker_id, r.lost from runs r
+       where r.id = u.id and r.worker_id = u.worker_id and r.status || '' = 'running'
+       for no key update) r),
    ${takeBack('lost')}`,
 )
 

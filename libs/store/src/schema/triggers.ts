@@ -76,7 +76,7 @@ export const triggerCursors = pgTable(
     reason: text('reason'),
     updatedAt: instant('updated_at').notNull(),
   },
-  (table) => [primaryKey({ columns: [table.triggerId, table.stream, table.partition] })],
+  (table) => [primaryKey({ columns: [table.stream, table.partition, table.triggerId] })],
 )
 
 export const eventIds = pgTable(
