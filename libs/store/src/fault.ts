@@ -40,6 +40,8 @@ export function classify(error: unknown): FaultKind {
   if (!(error instanceof Error)) return 'bug'
   const code = 'code' in error && typeof error.code === 'string' ? error.code : null
   if (code === null) {
+    // drizzle and our own migrations say what they were doing; the reason is inside.
+    if (error.cause instanceof Error) return classify(error.cause)
     if (error instanceof AggregateError)
       return error.errors.every((one) => classify(one) === 'outage') ? 'outage' : 'bug'
     return outageMessages.some((sentence) => error.message.startsWith(sentence)) ? 'outage' : 'bug'
