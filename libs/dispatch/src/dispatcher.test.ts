@@ -29,10 +29,11 @@ function dispatching({ targets, outcome, hold }: Setting = {}) {
     now: () => nowMs,
     // Short waits are over at once; long ones (the pause between readings) end only by a poke or a stop.
     sleep: async (ms, signal) => {
-      if (ms > 100)
-        await new Promise((_resolve, reject) =>
-          signal.addEventListener('abort', () => reject(signal.reason as Error)),
-        )
+      signal.throwIfAborted()
+      if (ms <= 100) return
+      await new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error))
+      })
     },
     every: () => () => undefined,
   }
