@@ -115,6 +115,7 @@ async function serve(
     prefix,
     metrics: gatewayMetrics,
     activity,
+    log,
   })
   const link = createOrchestratorLink(config.orchestratorUrl)
   context.onStop(() => link.close(), 'orchestrator link')

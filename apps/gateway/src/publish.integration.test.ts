@@ -257,6 +257,44 @@ describe('a stream', () => {
   })
 })
 
+describe('an event whose stream does not exist', () => {
+  test('is refused whole with its batch where publishing makes no streams, with its place', async () => {
+    const strict = await startGateway({
+      config: parseGatewayConfig({
+        HEADRACE_KAFKA_BROKERS: brokers.join(','),
+        HEADRACE_PREFIX: prefix,
+        HEADRACE_PORT: '0',
+        HEADRACE_MANAGEMENT_PORT: '0',
+        HEADRACE_STREAM_AUTOCREATE: 'off',
+      }),
+      log: silentLogger,
+    })
+    await post({ topic: 'known/x', data: 0 })
+    const before = await streamLog('known')
+    const answer = await fetch(`${strict.url}/v1/events`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({
+        events: ['known/x', 'strange/x', 'strange/y'].map((topic) => ({ topic, data: 1 })),
+      }),
+    })
+    await strict.stop()
+    expect([answer.status, await answer.json()]).toMatchObject([
+      422,
+      {
+        code: 'stream_autocreate_off',
+        errors: [{ pointer: '/events/1/topic' }, { pointer: '/events/2/topic' }],
+      },
+    ])
+    expect(await streamLog('known')).toEqual(before)
+  })
+
+  test('is refused where there are too many streams', async () => {
+    const events = Array.from({ length: 201 }, (_, n) => ({ topic: `many${n}/x`, data: 1 }))
+    expect(await post({ events })).toMatchObject({ status: 422, body: { code: 'too_many_streams' } })
+  })
+})
+
 test('the metrics tell what was accepted, by stream', async () => {
   await post({ topic: 'counted/x', data: 1 })
   const text = await (await fetch(`${gateway.managementUrl}/metrics`)).text()

@@ -12,7 +12,7 @@ interface Span {
   chunks: AsyncGenerator<RangeChunk, void, undefined> | null
 }
 
-export interface MergedRecord {
+interface MergedRecord {
   partition: number
   record: IncomingRecord
 }

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import { checkpoint } from '@headrace/core'
 import { decodeUtf8, noQuery, parseQuery, sendProblem } from '@headrace/http'
-import { limits, ProblemError } from '@headrace/schemas'
+import { type FieldFault, limits, ProblemError } from '@headrace/schemas'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { GatewayMetrics } from '../gateway-metrics.ts'
 import type { Admission, AdmissionTicket } from '../ingest/admission.ts'
@@ -13,7 +13,7 @@ import { parseTraceparent } from '../ingest/traceparent.ts'
 import { withinDeadline } from '../kafka-deadline.ts'
 import { publishAnswer } from '../produce/publish-answer.ts'
 import type { PublishEvents } from '../produce/publish-events.ts'
-import type { StreamDirectory } from '../streams/stream-directory.ts'
+import { type StreamDirectory, StreamsRefusedError } from '../streams/stream-directory.ts'
 
 export interface PublishParts {
   admission: Admission
@@ -113,7 +113,22 @@ async function ensureStreams(
 ): Promise<void> {
   const wanted = new Set(events.map(({ stream }) => stream))
   if (streams.knowsAll(wanted)) return
-  await withinDeadline(streams.ensure(wanted), ms)
+  try {
+    await withinDeadline(streams.ensure(wanted), ms)
+  } catch (error) {
+    if (error instanceof StreamsRefusedError) throw refused(events, error)
+    throw error
+  }
+}
+
+/** Points at every event of the request that a stream is missing for. */
+function refused(events: readonly PreparedEvent[], error: StreamsRefusedError): ProblemError {
+  const { code, message: detail } = error
+  const streams = new Set(error.streams)
+  const faults = events
+    .filter(({ stream }) => streams.has(stream))
+    .map(({ pointer }): FieldFault => ({ pointer: `${pointer}/topic`, code, detail }))
+  return ProblemError.fromFaults(faults)
 }
 
 function refuseEncoded(request: FastifyRequest): void {

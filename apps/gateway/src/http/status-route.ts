@@ -59,7 +59,7 @@ async function kafkaStatus(broker: Pick<Broker, 'ping'>): Promise<WireStatus['ka
 }
 
 /** This instance speaks for the gateways and for Kafka as it sees it; all else is the orchestrator's word. */
-export function merge({
+function merge({
   kafka,
   others,
   version,

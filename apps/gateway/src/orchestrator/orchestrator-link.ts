@@ -15,7 +15,7 @@ const HEAD_MS_MAX = limits.runWaitMsMax + 15_000
 /** Each waiting caller (`?wait=`) holds one. */
 const SOCKETS_MAX = 2_048
 
-export interface OutgoingRequest {
+interface OutgoingRequest {
   method: string
   /** Path and query, as they came. */
   path: string

@@ -2,7 +2,7 @@ import { ProblemError, type ProblemCode, type Problem, type PublishedEvent } fro
 import type { EventOutcome } from './event-outcome.ts'
 
 /** One entry of the answer, at the place of its event in the request. */
-export type PublishEntry = PublishedEvent | { id?: string; problem: Problem }
+type PublishEntry = PublishedEvent | { id?: string; problem: Problem }
 
 export type PublishAnswer =
   /** 200: all were written. 207: some were. */

@@ -1,6 +1,6 @@
 import { eventsTopic, type CoalescingProducer, type OutgoingRecord } from '@headrace/broker'
 import { crashPoint } from '@headrace/core'
-import type { Activity } from '@headrace/service'
+import { type Activity, limited, type Logger } from '@headrace/service'
 import type { PreparedEvent } from '../ingest/prepare-events.ts'
 import type { GatewayMetrics } from '../gateway-metrics.ts'
 import type { StreamDirectory } from '../streams/stream-directory.ts'
@@ -12,7 +12,11 @@ export interface PublisherParts {
   prefix: string
   metrics: GatewayMetrics
   activity: Activity
+  log: Logger
 }
+
+/** An outage fails every request; one line a second says as much as a thousand. */
+const SAY_EVERY_MS = 1_000
 
 /** Writes events and tells the fate of each, in their order. Resolves within `deadlineMs`. */
 export type PublishEvents = (events: readonly PreparedEvent[], deadlineMs: number) => Promise<EventOutcome[]>
@@ -27,7 +31,9 @@ export function createPublishEvents({
   prefix,
   metrics,
   activity,
+  log,
 }: PublisherParts): PublishEvents {
+  const failures = limited(log, 'events.not_written', SAY_EVERY_MS)
   const topicByStream = new Map<string, string>()
   const topicOf = (stream: string): string => {
     let topic = topicByStream.get(stream)
@@ -48,19 +54,27 @@ export function createPublishEvents({
     const outcomes = await producer.produce(records, { deadlineMs })
     metrics.produced(events.length, (performance.now() - began) / 1_000)
     crashPoint('gateway.after-produce-before-reply')
-    return events.map((event, index) => {
-      const outcome = outcomes[index] ?? {
-        status: 'unknown',
-        code: 'no_outcome',
-        message: 'the producer told nothing about this event',
-      }
+    const told = events.map((event, index) => {
+      const outcome = outcomes[index] ?? noOutcome
       if (outcome.status === 'refused' && outcome.code === 'unknown_topic') streams.forget(event.stream)
-      const told = eventOutcome(event, outcome)
-      tell(told, { metrics, activity })
-      return told
+      return eventOutcome(event, outcome)
     })
+    for (const outcome of told) tell(outcome, { metrics, activity })
+    const failed = told.find((outcome) => outcome.kind === 'failed')
+    if (failed !== undefined)
+      failures.warn(
+        { event: 'events.not_written', code: failed.problem.code, detail: failed.problem.message },
+        'events could not be written; their publishers were told so',
+      )
+    return told
   }
 }
+
+const noOutcome = {
+  status: 'unknown',
+  code: 'no_outcome',
+  message: 'the producer told nothing about this event',
+} as const
 
 function tell(
   outcome: EventOutcome,

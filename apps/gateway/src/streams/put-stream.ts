@@ -2,7 +2,7 @@ import { type Broker, eventsTopic } from '@headrace/broker'
 import { durationMs, ProblemError, topicFault } from '@headrace/schemas'
 import type { Logger } from '@headrace/service'
 import { z } from 'zod'
-import { refuseLongName, refuseTooMany } from './stream-directory.ts'
+import { longNameFault, tooManyFault } from './stream-directory.ts'
 
 /** Of one topic; more cost every broker and every consumer. */
 const PARTITIONS_MAX = 1_000
@@ -43,9 +43,9 @@ export interface PutStreamParts {
  */
 export async function putStream(stream: string, wanted: PutStream, parts: PutStreamParts): Promise<boolean> {
   const { broker, prefix, log } = parts
-  const fault = stream.includes('/') ? 'the name of a stream holds no /' : topicFault(stream)
+  const named = stream.includes('/') ? 'the name of a stream holds no /' : topicFault(stream)
+  const fault = named ?? longNameFault(prefix, stream)
   if (fault !== null) throw new ProblemError('invalid_topic', fault)
-  refuseLongName(prefix, stream)
   const plan = eventsTopic(prefix, stream)
   const { known, failed } = await broker.topics.describe([plan.name])
   if (failed.get(plan.name) !== 'unknown_topic') {
@@ -56,7 +56,8 @@ export async function putStream(stream: string, wanted: PutStream, parts: PutStr
     const detail = `there is no Kafka topic ${plan.name}, and HEADRACE_KAFKA_TOPICS=${parts.topics} forbids to make it here`
     throw new ProblemError('stream_not_found', detail)
   }
-  await refuseTooMany(broker.topics, prefix, 1)
+  const tooMany = await tooManyFault(broker.topics, prefix, 1)
+  if (tooMany !== null) throw new ProblemError('too_many_streams', tooMany)
   const partitions = wanted.partitions ?? parts.partitions
   const retention = wanted.retention === undefined ? {} : { 'retention.ms': String(wanted.retention) }
   await broker.topics.ensureTopics([{ ...plan, config: { ...plan.config, ...retention }, partitions }])

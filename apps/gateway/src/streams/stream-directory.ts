@@ -1,5 +1,5 @@
 import { type Broker, eventsTopic } from '@headrace/broker'
-import { limits, ProblemError } from '@headrace/schemas'
+import { limits } from '@headrace/schemas'
 import type { Logger } from '@headrace/service'
 
 /**
@@ -9,7 +9,10 @@ import type { Logger } from '@headrace/service'
 export interface StreamDirectory {
   /** True when none of them must be asked for or made. */
   knowsAll(streams: ReadonlySet<string>): boolean
-  /** Sees to it that they exist: asks Kafka, makes what is missing where that is allowed. Throws {@link ProblemError}. */
+  /**
+   * Sees to it that they exist: asks Kafka, makes what is missing where that is allowed.
+   * Throws {@link StreamsRefusedError}, or what Kafka says.
+   */
   ensure(streams: ReadonlySet<string>): Promise<void>
   forget(stream: string): void
 }
@@ -23,8 +26,21 @@ export interface StreamDirectoryOptions {
   log: Logger
 }
 
+/** These streams do not exist and are not made; nothing was written. */
+export class StreamsRefusedError extends Error {
+  override readonly name = 'StreamsRefusedError'
+  readonly code: 'invalid_topic' | 'stream_autocreate_off' | 'too_many_streams'
+  readonly streams: readonly string[]
+
+  constructor(code: StreamsRefusedError['code'], streams: readonly string[], detail: string) {
+    super(detail)
+    this.code = code
+    this.streams = streams
+  }
+}
+
 /** Kafka's limit of a topic's name. */
-export const KAFKA_TOPIC_CHARACTERS_MAX = 249
+const KAFKA_TOPIC_CHARACTERS_MAX = 249
 
 export function createStreamDirectory(options: StreamDirectoryOptions): StreamDirectory {
   const known = new Set<string>()
@@ -32,7 +48,10 @@ export function createStreamDirectory(options: StreamDirectoryOptions): StreamDi
   const underWay = new Map<string, Promise<void>>()
 
   async function find(streams: readonly string[]): Promise<void> {
-    for (const stream of streams) refuseLongName(options.prefix, stream)
+    for (const stream of streams) {
+      const fault = longNameFault(options.prefix, stream)
+      if (fault !== null) throw new StreamsRefusedError('invalid_topic', [stream], fault)
+    }
     const missing = await missingOf(streams, options)
     if (missing.length > 0) await make(missing, options)
     for (const stream of streams) known.add(stream)
@@ -45,16 +64,28 @@ export function createStreamDirectory(options: StreamDirectoryOptions): StreamDi
     },
     async ensure(streams) {
       const wanted = [...streams].filter((stream) => !known.has(stream))
-      const unasked = wanted.filter((stream) => !underWay.has(stream))
-      if (unasked.length > 0) {
-        const finding = find(unasked).finally(() => {
-          for (const stream of unasked) underWay.delete(stream)
-        })
-        for (const stream of unasked) underWay.set(stream, finding)
-      }
-      await Promise.all(wanted.flatMap((stream) => underWay.get(stream) ?? []))
+      const others = wanted.flatMap((stream) => underWay.get(stream) ?? [])
+      if (others.length > 0) await settled(others, wanted)
+      const open = wanted.filter((stream) => !known.has(stream))
+      if (open.length === 0) return
+      const finding = find(open).finally(() => {
+        for (const stream of open) if (underWay.get(stream) === finding) underWay.delete(stream)
+      })
+      for (const stream of open) underWay.set(stream, finding)
+      await finding
     },
     forget: (stream) => known.delete(stream),
+  }
+}
+
+/** Waits for what other requests have asked already. That they named a stream which is refused is their fault alone. */
+async function settled(others: readonly Promise<void>[], wanted: readonly string[]): Promise<void> {
+  for (const result of await Promise.allSettled(others)) {
+    if (result.status === 'fulfilled') continue
+    const reason: unknown = result.reason
+    const isOurs =
+      !(reason instanceof StreamsRefusedError) || reason.streams.some((stream) => wanted.includes(stream))
+    if (isOurs) throw reason
   }
 }
 
@@ -69,35 +100,39 @@ async function missingOf(
 
 async function make(streams: readonly string[], options: StreamDirectoryOptions): Promise<void> {
   const { topics, prefix, partitions, autocreate, log } = options
-  const [first = ''] = streams
   if (!autocreate) {
-    const detail = `there is no stream ${first}; make it with PUT /v1/streams/${first}, or let a trigger name it`
-    throw new ProblemError('stream_autocreate_off', detail)
+    const detail =
+      'its stream does not exist; make it with PUT /v1/streams/{stream}, or let a trigger name it'
+    throw new StreamsRefusedError('stream_autocreate_off', streams, detail)
   }
-  await refuseTooMany(topics, prefix, streams.length)
+  const fault = await tooManyFault(topics, prefix, streams.length)
+  if (fault !== null) throw new StreamsRefusedError('too_many_streams', streams, fault)
   await topics.ensureTopics(streams.map((stream) => ({ ...eventsTopic(prefix, stream), partitions })))
-  const [absent] = await missingOf(streams, options)
-  if (absent !== undefined) {
-    const detail = `there is no Kafka topic ${eventsTopic(prefix, absent).name}, and HEADRACE_KAFKA_TOPICS forbids to make it here`
-    throw new ProblemError('stream_autocreate_off', detail)
+  const absent = await missingOf(streams, options)
+  if (absent.length > 0) {
+    const detail = 'its Kafka topic does not exist, and HEADRACE_KAFKA_TOPICS forbids to make it here'
+    throw new StreamsRefusedError('stream_autocreate_off', absent, detail)
   }
   for (const stream of streams)
     log.info({ event: 'stream.created', stream, partitions }, `stream ${stream} was made at its first event`)
 }
 
-/** Throws `invalid_topic` where the name leaves no room for the prefix in Kafka's 249 characters. */
-export function refuseLongName(prefix: string, stream: string): void {
+/** Where the name leaves no room for the prefix in Kafka's 249 characters: what to do; else null. */
+export function longNameFault(prefix: string, stream: string): string | null {
   const { name } = eventsTopic(prefix, stream)
-  if (name.length <= KAFKA_TOPIC_CHARACTERS_MAX) return
+  if (name.length <= KAFKA_TOPIC_CHARACTERS_MAX) return null
   const most = KAFKA_TOPIC_CHARACTERS_MAX - (name.length - stream.length)
-  const detail = `the stream ${stream.slice(0, 40)}… needs a Kafka topic name of ${name.length} characters; the stream's name may have ${most}`
-  throw new ProblemError('invalid_topic', detail)
+  return `its stream needs a Kafka topic name of ${name.length} characters; the first segment may have ${most}`
 }
 
-/** Throws `too_many_streams` where so many more streams would be too many. */
-export async function refuseTooMany(topics: Broker['topics'], prefix: string, more: number): Promise<void> {
-  const { length: existing } = more > limits.streamsMax ? [] : await topics.list(eventsTopic(prefix, '').name)
-  if (existing + more <= limits.streamsMax) return
-  const detail = `${more} more streams would be too many: ${limits.streamsMax} are possible. The first segment of a topic names a kind of event; ids belong behind it`
-  throw new ProblemError('too_many_streams', detail)
+/** Where so many more streams would be too many: what to do; else null. */
+export async function tooManyFault(
+  topics: Broker['topics'],
+  prefix: string,
+  more: number,
+): Promise<string | null> {
+  // A request that names more new streams than there may be at all is no reason to ask Kafka.
+  const existing = more > limits.streamsMax ? 0 : (await topics.list(eventsTopic(prefix, '').name)).length
+  if (existing + more <= limits.streamsMax) return null
+  return `at most ${limits.streamsMax} streams are possible; the first segment of a topic names a kind of event, ids belong behind it`
 }
