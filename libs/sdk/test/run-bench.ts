@@ -4,7 +4,7 @@ import type { Logger, RunHost, RunStats } from '../src/run/run-host.ts'
 import type { AnyWorkflow } from '../src/workflow/workflow.ts'
 import { MemoryOrchestrator } from './memory-orchestrator.ts'
 
-export const noStats = (): RunStats => ({
+const noStats = (): RunStats => ({
   runsStarted: 0,
   runsCompleted: 0,
   runsFailed: 0,

@@ -9,6 +9,7 @@ import type {
   WorkflowContext,
 } from '../workflow/context.ts'
 import { retryPolicyOf } from '../workflow/retries.ts'
+import type { LazyAbort } from './lazy-abort.ts'
 import type { Logger, RunHost } from './run-host.ts'
 
 /** A step as the workflow's code called it. */
@@ -23,7 +24,7 @@ export interface ContextParams {
   claimed: ClaimedRun
   policy: Readonly<RetryPolicy>
   host: RunHost
-  signal: AbortSignal
+  abort: LazyAbort
   /** True while lines would repeat what was logged before. */
   silent: () => boolean
   call: (step: StepCall) => Promise<unknown>
@@ -31,12 +32,14 @@ export interface ContextParams {
 
 /** The `ctx` of one try of a handler. */
 export function createContext(params: ContextParams): WorkflowContext {
-  const { claimed, host, signal } = params
+  const { claimed, host, abort } = params
   return {
     step: stepsOf(params),
     run: runInfoOf(claimed),
     log: runLogOf(host.log, claimed, params.silent),
-    signal,
+    get signal() {
+      return abort.signal
+    },
   }
 }
 

@@ -11,11 +11,12 @@ import { LimitExceededError, StepFailedError } from '../errors/step-error.ts'
 import { reviveError, type StoredError, storedErrorOf, wireErrorOf } from '../errors/stored-error.ts'
 import { validate } from '../workflow/standard-schema.ts'
 import type { AnyWorkflow } from '../workflow/workflow.ts'
+import { LazyAbort } from './lazy-abort.ts'
 import { createContext, type StepCall } from './run-context.ts'
 import type { RunHost } from './run-host.ts'
 import { readInput } from './run-input.ts'
 import { RunMachine } from './run-machine.ts'
-import { type Outcome, outputText, retryWishOf, runBody } from './step-body.ts'
+import { attemptOf, type Outcome, outputText, retryWishOf, runBody } from './step-body.ts'
 
 /** How a run left this worker's hands. */
 export type RunEnd = 'completed' | 'failed' | 'released' | 'lost'
@@ -45,9 +46,9 @@ export class RunExecution {
   readonly #machine: RunMachine
   readonly #outcomes = new Map<string, Outcome>()
   readonly #calls = new Map<string, OpenCall>()
-  readonly #abort = new AbortController()
+  readonly #abort = new LazyAbort()
   /** Ends the pauses between attempts when the run is to be given back. */
-  readonly #hurry = new AbortController()
+  readonly #hurry = new LazyAbort()
   #state: State = 'running'
   /** Steps called by an earlier try of the handler must not mix with those of the present one. */
   #try = 0
@@ -83,16 +84,23 @@ export class RunExecution {
   /** Gives the run back: at the next step boundary, or `atOnce`, when `ctx.signal` is aborted. */
   release({ atOnce }: { atOnce: boolean }): void {
     if (this.#state === 'over' || this.#state === 'giving_back') return
-    this.#hurry.abort()
+    this.#hurry.abort(() => this.#cancelled('it is given back'))
     if (this.#state === 'stuck') this.#giveBack()
     else if (atOnce) {
-      this.#abort.abort(this.#cancelled('the worker stops'))
+      this.#abort.abort(() => this.#cancelled('the worker stops'))
       if (this.#state === 'running') this.#giveBack()
     } else this.#releaseAtRest()
   }
 
-  /** The run is another worker's now: nothing more is sent for it. */
+  /**
+   * The run is another worker's now: nothing more is sent for it. Not while its end or its release is on the way: then
+   * it may be gone because that was done, and the answer will tell.
+   */
   lose(detail: string): void {
+    if (this.#state === 'running' || this.#state === 'stuck') this.#drop(detail)
+  }
+
+  #drop(detail: string): void {
     this.#over('lost', this.#cancelled(detail))
   }
 
@@ -119,7 +127,7 @@ export class RunExecution {
       claimed: this.claimed,
       policy: this.#workflow.retries,
       host: this.#host,
-      signal: this.#abort.signal,
+      abort: this.#abort,
       silent: () => this.#machine.replaying || this.#try !== attempt,
       call: (step) => (this.#try === attempt ? this.#call(step) : forever()),
     })
@@ -185,7 +193,7 @@ export class RunExecution {
   #begin(step: StepCall): void {
     if (step.kind === 'value') return this.#stepEnded(step, this.#value(step), this.#host.now())
     if (this.#state !== 'running') return
-    if (this.#hurry.signal.aborted) {
+    if (this.#hurry.aborted) {
       this.#withheld = true
       return this.#releaseAtRest()
     }
@@ -202,8 +210,8 @@ export class RunExecution {
       key: step.key,
       body: step.body,
       policy: step.policy,
-      signal: this.#abort.signal,
-      interrupted: () => this.#hurry.signal.aborted || this.#state !== 'running',
+      abort: this.#abort,
+      interrupted: () => this.#hurry.aborted || this.#state !== 'running',
       pause: (ms) => this.#host.delay(ms, this.#hurry.signal),
       random: () => this.#host.random(),
       onRetry: (error, attempt, ms) => this.#warnRetry('step.retry', step.key, error, attempt, ms),
@@ -211,7 +219,7 @@ export class RunExecution {
   }
 
   #value(step: StepCall): Outcome {
-    const value = step.body({ number: 1, signal: this.#abort.signal })
+    const value = step.body(attemptOf(1, this.#abort))
     return { output: outputText(step.key, value), error: null, attempts: 1 }
   }
 
@@ -272,7 +280,7 @@ export class RunExecution {
       { step_key: key },
       'another result is stored; the run replays with it',
     )
-    this.#abort.abort(this.#cancelled(`another result is stored for step "${key}"`))
+    this.#abort.abort(() => this.#cancelled(`another result is stored for step "${key}"`))
     this.#giveBack()
   }
 
@@ -366,16 +374,16 @@ export class RunExecution {
   #notOurs(reply: CommandReply): void {
     if (reply.kind !== 'lost')
       this.#note('error', 'run.protocol', { reply: reply.kind }, 'an answer that does not fit its command')
-    this.lose('another worker has it, or it was cancelled')
+    this.#drop('another worker has it, or it was cancelled')
   }
 
   #over(end: RunEnd, reason: RunCancelledError | null): void {
     if (this.#state === 'over') return
     this.#state = 'over'
-    this.#hurry.abort()
+    this.#hurry.abort(() => this.#cancelled(`it is ${end}`))
     // Losers of a race still run: nothing they return is kept, so they are told.
     if (reason !== null || this.#bodies > 0)
-      this.#abort.abort(reason ?? this.#cancelled(`it is ${end} already`))
+      this.#abort.abort(() => reason ?? this.#cancelled(`it is ${end} already`))
     this.#count(end)
     this.#end(end)
   }
@@ -389,7 +397,7 @@ export class RunExecution {
   }
 
   #send(command: Parameters<RunHost['send']>[0], answered: (reply: CommandReply) => void): void {
-    this.#host.send(command).then(answered, () => this.lose('the worker lost its link to the orchestrator'))
+    this.#host.send(command).then(answered, () => this.#drop('the worker lost its link to the orchestrator'))
   }
 
   #warnRetry(event: string, key: string | null, error: unknown, attempt: number, delayMs: number): void {

@@ -4,6 +4,7 @@ import { HeadraceError } from '../errors/headrace-error.ts'
 import { LimitExceededError } from '../errors/step-error.ts'
 import { storedErrorOf } from '../errors/stored-error.ts'
 import type { StepAttempt } from '../workflow/context.ts'
+import type { LazyAbort } from './lazy-abort.ts'
 import { jsonText } from './json-text.ts'
 
 /** A step's result as it is stored: exactly one of `output` and `error` is JSON text. */
@@ -17,8 +18,7 @@ export interface BodyParams {
   key: string
   body: (attempt: StepAttempt) => unknown
   policy: Readonly<RetryPolicy>
-  /** `ctx.signal`. */
-  signal: AbortSignal
+  abort: LazyAbort
   /** True when the body may not be tried again now; the run is being given back. */
   interrupted: () => boolean
   /** Waits between attempts; resolves early when the run is being given back. */
@@ -29,10 +29,10 @@ export interface BodyParams {
 
 /** Runs a body until it succeeds or gives up; null when it was interrupted between two attempts. */
 export async function runBody(params: BodyParams): Promise<Outcome | null> {
-  const { key, body, policy, signal } = params
+  const { key, body, policy, abort } = params
   for (let attempts = 1; ; attempts += 1) {
     try {
-      const output = outputText(key, await body({ number: attempts, signal }))
+      const output = outputText(key, await body(attemptOf(attempts, abort)))
       return { output, error: null, attempts }
     } catch (error) {
       const decision = decideRetry({ policy, attempts, ...retryWishOf(error), random: params.random() })
@@ -42,6 +42,16 @@ export async function runBody(params: BodyParams): Promise<Outcome | null> {
       await params.pause(decision.delayMs)
       if (params.interrupted()) return null
     }
+  }
+}
+
+/** What a body gets. The signal is made when it is asked for. */
+export function attemptOf(number: number, abort: LazyAbort): StepAttempt {
+  return {
+    number,
+    get signal() {
+      return abort.signal
+    },
   }
 }
 

@@ -3,7 +3,7 @@ import type { NewEvent } from './event.ts'
 import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema.ts'
 
 /** The `{name}` segments of a pattern: `ParamsOf<'approvals/{id}'>` is `{ id: string }`. */
-export type ParamsOf<Pattern extends string> = Pattern extends `${infer Head}/${infer Rest}`
+type ParamsOf<Pattern extends string> = Pattern extends `${infer Head}/${infer Rest}`
   ? ParamOf<Head> & ParamsOf<Rest>
   : ParamOf<Pattern>
 type ParamOf<Segment extends string> = Segment extends `{${infer Name}}` ? { [Key in Name]: string } : unknown
