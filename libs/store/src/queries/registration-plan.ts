@@ -22,7 +22,7 @@ export interface RegistrationConflict {
 }
 
 export interface ExistingTrigger extends TriggerRow {
-  /** Retired longer ago than the look-back: its cursors are of no use. */
+  /** Retired longer ago than the look-back, or by another app: its cursors are of no use. */
   stale: boolean
   cursors: number
 }

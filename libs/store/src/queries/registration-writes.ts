@@ -100,7 +100,7 @@ export async function existingTriggers(
 ): Promise<ExistingTrigger[]> {
   const { rows } = await client.query<StoredTrigger & { stale: boolean; cursors: number }>(
     `select ${triggerColumns},
-       coalesce(t.retired_at < now() - make_interval(secs => $3::float8 / 1000), false) as stale,
+       (t.app <> $1 or coalesce(t.retired_at < now() - make_interval(secs => $3::float8 / 1000), false)) as stale,
        (select count(*)::int from trigger_cursors c where c.trigger_id = t.id and c.stream = t.stream) as cursors
      from triggers t where t.app = $1 or t.id = any ($2::text[]) order by t.id for update of t`,
     [app, ids, revivedWithinMs],

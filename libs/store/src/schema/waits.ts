@@ -31,20 +31,35 @@ export const waits = pgTable(
   (table) => [primaryKey({ columns: [table.runId, table.key] })],
 )
 
-export const responses = pgTable('responses', {
-  topic: text('topic').notNull(),
-  logTime: instant('log_time').notNull(),
-  stream: text('stream').notNull(),
-  incarnation: integer('incarnation').notNull(),
-  partition: integer('partition').notNull(),
-  sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
-  id: text('id').notNull(),
-  source: text('source').notNull(),
-  eventType: text('event_type'),
-  key: text('key'),
-  data: text('data').notNull(),
-  traceparent: text('traceparent'),
-})
+export const responses = pgTable(
+  'responses',
+  {
+    topic: text('topic').notNull(),
+    logTime: instant('log_time').notNull(),
+    stream: text('stream').notNull(),
+    incarnation: integer('incarnation').notNull(),
+    partition: integer('partition').notNull(),
+    sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
+    id: text('id').notNull(),
+    source: text('source').notNull(),
+    eventType: text('event_type'),
+    key: text('key'),
+    data: text('data').notNull(),
+    traceparent: text('traceparent'),
+  },
+  (table) => [
+    primaryKey({
+      columns: [
+        table.topic,
+        table.logTime,
+        table.stream,
+        table.incarnation,
+        table.partition,
+        table.sequenceId,
+      ],
+    }),
+  ],
+)
 
 export const correlatorCursors = pgTable('correlator_cursors', {
   partition: integer('partition').primaryKey(),
