@@ -21,16 +21,16 @@ export async function measureLatency(stage: Stage): Promise<LatencyRow> {
   const accepted = new Map<string, number>()
   const publishing: Promise<void>[] = []
   const { url } = stage.platform.gateway
+  const publishOne = async (topic: string, n: number): Promise<void> => {
+    const { body } = await publish(url, { topic, data: { n, note: 'x'.repeat(140) } })
+    const [event] = body.events ?? []
+    accepted.set(`${event?.partition}/${event?.sequence_id}`, performance.timeOrigin + performance.now())
+  }
   let sent = 0
   for await (const _ of every(1_000 / perSecond)) {
     sent += 1
     const topic = `bench/latency/${sent % 64}`
-    publishing.push(
-      publish(url, { topic, data: { sent, note: 'x'.repeat(140) } }).then(({ body }) => {
-        const [event] = body.events ?? []
-        accepted.set(`${event?.partition}/${event?.sequence_id}`, performance.timeOrigin + performance.now())
-      }),
-    )
+    publishing.push(publishOne(topic, sent))
     if (sent === warmUp + perSecond * seconds) break
   }
   await Promise.all(publishing)

@@ -86,7 +86,7 @@ test('with Kafka away a publish is answered 503 with Retry-After, nothing hangs,
   const answers = await Promise.all(inFlight)
   for (const answer of answers) {
     expect([200, 503]).toContain(answer.status)
-    if (answer.status === 503) expect(answer.retryAfter).toMatch(/^\d+$/)
+    expect(answer.status === 200 || /^\d+$/.test(answer.retryAfter ?? '')).toBe(true)
   }
   const codes = new Set(answers.filter((answer) => answer.status === 503).map((answer) => answer.body.code))
   for (const code of codes) expect(['unknown', 'kafka_unavailable', 'refused_by_kafka']).toContain(code)

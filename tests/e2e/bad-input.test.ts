@@ -11,7 +11,8 @@ let databaseUrl: string
 beforeAll(async () => {
   databaseUrl = (await createDatabase()).url
   platform = await startPlatform({ ...(await infra()), databaseUrl })
-  expect((await publish(platform.gateway.url, { topic: 'orders/created', data: 1 })).status).toBe(200)
+  // The stream is there before: what is looked at is what bad requests add.
+  await publish(platform.gateway.url, { topic: 'orders/created', data: 1 })
 })
 
 interface Bad {

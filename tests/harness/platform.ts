@@ -53,7 +53,7 @@ export async function startApp(
   return app
 }
 
-export async function isReady(app: AppProcess): Promise<void> {
+async function isReady(app: AppProcess): Promise<void> {
   await eventually(`${app.process.name} is ready`, async () => {
     const response = await fetch(`${app.managementUrl}/readyz`).catch(() => null)
     return response?.ok === true

@@ -61,18 +61,18 @@ export interface HeartbeatReply {
 }
 
 const jsonText = z.string()
-export const claimCommandSchema = z.strictObject({
+const claimCommandSchema = z.strictObject({
   kind: z.literal('claim'),
   ...runRef,
   /** The task carried no input: the reply must. */
   want_input: z.boolean(),
 })
-export const stealCommandSchema = z.strictObject({
+const stealCommandSchema = z.strictObject({
   kind: z.literal('steal'),
   workflows: z.array(nameSchema).max(limits.workflowsPerWorkerMax),
   limit: z.int().min(1).max(limits.workerConcurrencyMax),
 })
-export const stepCommandSchema = z.strictObject({
+const stepCommandSchema = z.strictObject({
   kind: z.literal('step'),
   ...runRef,
   key: z.string().min(1).max(limits.stepKeyCharactersMax),
@@ -87,14 +87,14 @@ export const stepCommandSchema = z.strictObject({
   started_at: z.number(),
   finished_at: z.number(),
 })
-export const completeCommandSchema = z.strictObject({
+const completeCommandSchema = z.strictObject({
   kind: z.literal('complete'),
   ...runRef,
   output: jsonText,
 })
-export const failCommandSchema = z.strictObject({ kind: z.literal('fail'), ...runRef, error: jsonText })
+const failCommandSchema = z.strictObject({ kind: z.literal('fail'), ...runRef, error: jsonText })
 /** Gives the run back at a step boundary: it is queued again at the next epoch. */
-export const releaseCommandSchema = z.strictObject({ kind: z.literal('release'), ...runRef })
+const releaseCommandSchema = z.strictObject({ kind: z.literal('release'), ...runRef })
 
 export const commandSchema = z.discriminatedUnion('kind', [
   claimCommandSchema,

@@ -15,7 +15,7 @@ export const queueSchema = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$/, 'must be 1 to 60 letters, digits, _ and -')
 
-export const windowRuleSchema = z.strictObject({
+const windowRuleSchema = z.strictObject({
   /** Events that close the window. */
   size: z.int().min(1).max(limits.windowEventsMax),
   /** Time after the first event's log time that closes the window; null: never by time. */
