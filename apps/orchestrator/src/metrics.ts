@@ -6,8 +6,8 @@ export function orchestratorMetrics(metrics: Metrics) {
   return {
     runsStarted: metrics.counter({
       name: 'runs_started_total',
-      help: 'Runs claimed for the first time.',
-      labels: run,
+      help: 'Runs claimed at their first epoch; a claim that is repeated counts again.',
+      labels: ['workflow'],
     }),
     runsFinished: metrics.counter({
       name: 'runs_finished_total',
@@ -21,8 +21,8 @@ export function orchestratorMetrics(metrics: Metrics) {
     }),
     queueWaitSeconds: metrics.histogram({
       name: 'queue_wait_seconds',
-      help: 'Time from queued to claimed.',
-      labels: run,
+      help: 'Time from a run’s creation to its first claim.',
+      labels: ['workflow'],
     }),
     steps: metrics.counter({
       name: 'steps_total',

@@ -254,7 +254,7 @@ async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOpt
     explain: (error) => postgresProblem(error) ?? kafkaProblem(error),
   })
   await server.register((app, _options, done) => {
-    workerRoutes(app, { store, desk, registration, beaten })
+    workerRoutes(app, { store, clock: api.clock, desk, registration, beaten })
     done()
   })
   apiRoutes(server, api)

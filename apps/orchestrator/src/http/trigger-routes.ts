@@ -97,7 +97,7 @@ async function wireTriggers(
 }
 
 /** A trigger with a stopped cursor says so itself: what stopped it is the first thing to know of it. */
-export function wireTrigger(
+function wireTrigger(
   trigger: TriggerRow,
   cursors: readonly CursorRow[],
   ends: ReadonlyMap<string, ReadonlyMap<number, number>>,

@@ -3,7 +3,7 @@ import type { RunRecord, StepRecord } from '@headrace/store'
 
 /** RFC 3339, UTC, milliseconds. */
 export const wireTime = (ms: number): string => new Date(ms).toISOString()
-export const wireTimeOrNull = (ms: number | null): string | null => (ms === null ? null : wireTime(ms))
+const wireTimeOrNull = (ms: number | null): string | null => (ms === null ? null : wireTime(ms))
 
 /** Stored JSON text as the value it is. Text that is no JSON (a worker of another make wrote it) is shown as text. */
 function jsonOf(text: string | null): Json {

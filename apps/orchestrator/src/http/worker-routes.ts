@@ -8,14 +8,17 @@ import {
   type RegisterReply,
   registerRequestSchema,
 } from '@headrace/schemas'
+import type { Clock } from '@headrace/service'
 import { type HeartbeatOutcome, heartbeatWorker, type Store } from '@headrace/store'
 import type { FastifyInstance } from 'fastify'
 import type { CommandDesk } from '../commands/command-desk.ts'
 import type { Registration } from '../register/registration.ts'
+import { answerWithin, WORKER_ANSWER_MS } from './answer-within.ts'
 import { requireProtocol } from './protocol.ts'
 
 export interface WorkerRoutesOptions {
   store: Store
+  clock: Clock
   desk: CommandDesk
   registration: Registration
   beaten: (outcome: HeartbeatOutcome) => void
@@ -26,7 +29,7 @@ const COMMANDS_BYTES_MAX = 32 * 1024 * 1024
 
 /** `POST /v1/worker/*`: internal, between the SDK's worker and us, versioned by the header `Headrace-Protocol`. */
 export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions): void {
-  const { store, desk, registration } = options
+  const { store, desk, registration, clock } = options
   takeJson(app, parseTrustedShapeJson)
   app.addHook('preHandler', (request, _reply, done) => {
     parseQuery(noQuery, request.query)
@@ -48,7 +51,7 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     config: { scope: 'worker' },
     handler: async (request): Promise<HeartbeatReply> => {
       const beat = parseOrProblem(heartbeatRequestSchema, request.body)
-      const outcome = await heartbeatWorker(store, {
+      const beating = heartbeatWorker(store, {
         workerId: beat.worker_id,
         status: beat.status,
         partitions: beat.partitions,
@@ -56,6 +59,7 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
         stealing: beat.stealing,
         stalledMs: beat.stalled_ms,
       })
+      const outcome = await answerWithin(clock, WORKER_ANSWER_MS, beating)
       options.beaten(outcome)
       if (outcome.status === 'unknown_worker') return { status: 'unknown_worker', lost: [] }
       return { status: 'ok', lost: outcome.lost.map(({ runId, epoch }) => ({ run_id: runId, epoch })) }
@@ -67,8 +71,9 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     url: '/v1/worker/commands',
     config: { scope: 'worker' },
     bodyLimit: COMMANDS_BYTES_MAX,
-    handler: async (request): Promise<CommandsReply> => ({
-      replies: await desk.answer(parseOrProblem(commandsRequestSchema, request.body)),
-    }),
+    handler: async (request): Promise<CommandsReply> => {
+      const answering = desk.answer(parseOrProblem(commandsRequestSchema, request.body))
+      return { replies: await answerWithin(clock, WORKER_ANSWER_MS, answering) }
+    },
   })
 }

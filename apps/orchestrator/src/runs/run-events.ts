@@ -1,7 +1,7 @@
 import type { Dispatcher } from '@headrace/dispatch'
 import type { ClaimedRun } from '@headrace/schemas'
 import type { Activity } from '@headrace/service'
-import type { EndedRun, TaskSeed } from '@headrace/store'
+import { type EndedRun, runIdTime, type TaskSeed } from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
 
 /** What follows from a commit: told after the fact, never awaited. Losing it costs latency or a count, never a run. */
@@ -33,8 +33,14 @@ export function createRunEvents({
       for (const run of runs) {
         // A later epoch goes on with a run that was counted when it began.
         if (run.epoch > 1) continue
-        metrics.runsStarted.inc({ workflow: run.workflow })
-        activity.runStarted?.({ runId: run.run_id, workflow: run.workflow })
+        const { workflow } = run
+        metrics.runsStarted.inc({ workflow })
+        // Both by Postgres's clock: the id carries the time it was made.
+        metrics.queueWaitSeconds.observe(
+          { workflow },
+          Math.max(0, run.started_at - runIdTime(run.run_id)) / 1_000,
+        )
+        activity.runStarted?.({ runId: run.run_id, workflow })
       }
     },
     queued(seeds) {

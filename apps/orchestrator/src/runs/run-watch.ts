@@ -48,6 +48,12 @@ export function createRunWatch({ endedOf, log, clock, metrics }: RunWatchOptions
     ...(metrics ? { metrics } : {}),
   })
 
+  metrics?.gauge({
+    name: 'run_callers_waiting',
+    help: 'Requests that wait for the end of a run.',
+    collect: (gauge) => gauge.set(waiting),
+  })
+
   return {
     async untilEnded(runId, waitMs, gone) {
       if (stopping) return
