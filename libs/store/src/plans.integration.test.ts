@@ -10,7 +10,7 @@ import { existingRunsStatement, flushStatement } from './queries/flush-windows.t
 import { stepsByKeyStatement, stepsOfRunsStatement } from './queries/read-stored-steps.ts'
 import { recoverStatement, requeueStatement } from './queries/recover-runs.ts'
 import { stealStatement } from './queries/steal-runs.ts'
-import { newRunIds } from './run-id.ts'
+import { idRange, newRunIds } from './run-id.ts'
 import type { Statement } from './statement.ts'
 
 /** As many commands as a busy batch holds. */
@@ -26,7 +26,11 @@ const running = /^runs_\d{8}_worker_id_idx$/
 
 /** Values are of batch size, because a plan made for them must be right too. `$6` of the steal: alone or not. */
 const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = [
-  { statement: claimStatement, values: columns(ids, 1, 'w1', true), indexes: [primaryKey] },
+  {
+    statement: claimStatement,
+    values: [...columns(ids, 1, 'w1', true), ...idRange(ids)],
+    indexes: [primaryKey],
+  },
   {
     statement: commandsStatement,
     values: [
@@ -34,6 +38,7 @@ const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = 
       ...columns(ids, 1, 'w1', 'key', 'run', 0, 0, '1', null, 1, 1),
       ...columns(ids, 1, 'key', 1),
       32_768,
+      ...idRange(ids),
     ],
     indexes: [primaryKey],
   },

@@ -2,6 +2,7 @@ import { type CommandReply, limits } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { classify, isolate, withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
+import { idRange } from '../run-id.ts'
 import { run } from '../statement.ts'
 import {
   type CommandGroup,
@@ -132,6 +133,7 @@ function commandValues(groups: CommandGroup[]): unknown[] {
     mayClash.map((step) => step.key),
     steps.map((step) => step.finished_at),
     limits.taskInputBytesMax,
+    ...idRange(groups.map((group) => group.runId)),
   ]
 }
 
