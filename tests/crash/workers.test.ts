@@ -58,13 +58,13 @@ test('a rebalance during runs runs nothing again', async () => {
   const journal = join(folder, 'rebalance.jsonl')
   const gate = join(folder, 'rebalance.gate')
   const env = { HEADRACE_TEST_GATE: gate }
-  const first = await worker(journal, ['gated'], 'app-rebalance', env)
+  const first = await worker(journal, ['gated'], 'app-gated', env)
   await send('gated/rebalance', 20)
   await eventually(
     'all 20 are held',
     () => readJournal(journal).filter((entry) => entry.step === 'held').length === 20,
   )
-  const second = await worker(journal, ['gated'], 'app-rebalance', env)
+  const second = await worker(journal, ['gated'], 'app-gated', env)
   openGate(gate)
   const runs = await allEnded(platform.gateway.url, 'gated', 20)
   expect(new Set(runs.map((run) => `${run.status} at epoch ${run.epoch}`))).toEqual(
@@ -82,14 +82,14 @@ test('the runs of a worker that hangs go to another, which runs no stored step a
   const gate = join(folder, 'hang.gate')
   const before = new Set((await listRuns(platform.gateway.url, 'gated')).map((run) => run.id))
   const env = { HEADRACE_TEST_GATE: gate }
-  const hanging = await worker(journal, ['gated'], 'app-hang', env)
+  const hanging = await worker(journal, ['gated'], 'app-gated', env)
   await send('gated/hang', 10)
   await eventually(
     'all 10 are held',
     () => readJournal(journal).filter((entry) => entry.step === 'held').length === 10,
   )
   process.kill(hanging.pid, 'SIGSTOP')
-  const second = await worker(journal, ['gated'], 'app-hang', env)
+  const second = await worker(journal, ['gated'], 'app-gated', env)
   await eventually(
     'the second worker has all 10',
     () =>
