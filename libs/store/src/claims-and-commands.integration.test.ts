@@ -69,6 +69,15 @@ describe('claims', () => {
     expect(won).toBe(false)
   })
 
+  test('a claim that waited for a change which leaves the run queued has it', async () => {
+    const id = await started()
+    const won = await whileLocked(
+      async (blocker) => await blocker.query('update runs set wake = wake + 1 where id = $1', [id]),
+      async () => await scene.claim(id),
+    )
+    expect(won).toBe(true)
+  })
+
   test('a claim again by the same worker at the same epoch is answered again, with the steps stored meanwhile', async () => {
     const id = await claimed()
     await scene.apply(stepOf(id, 'b', { n: 1 }), stepOf(id, 'a', { n: 0 }))

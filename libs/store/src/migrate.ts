@@ -11,7 +11,7 @@ export const migrationsExpected = 5
 /** Any fixed number: one migrator at a time in a database. */
 const migrationsLock = 7_216_001
 
-export interface Migration {
+interface Migration {
   /** `001-runs`. */
   name: string
   sql: string
@@ -19,7 +19,7 @@ export interface Migration {
 }
 
 /** The hand-written migrations in order. Throws when one is missing, doubled or not numbered in sequence. */
-export async function readMigrations(): Promise<Migration[]> {
+async function readMigrations(): Promise<Migration[]> {
   const files = (await readdir(migrationsFolder)).filter((file) => file.endsWith('.sql')).sort()
   if (files.length !== migrationsExpected)
     throw new Error(`Expected ${migrationsExpected} migrations in the package, found ${files.length}`)

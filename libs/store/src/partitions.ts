@@ -4,14 +4,14 @@ import { classify, withRetries } from './fault.ts'
 import { dayMs, runIdFloor, runIdTime } from './run-id.ts'
 import { transaction } from './statement.ts'
 
-export const partitionedTables = ['runs', 'steps'] as const
+const partitionedTables = ['runs', 'steps'] as const
 export type PartitionedTable = (typeof partitionedTables)[number]
 
 /** Held while partitions are made or removed: instances take turns instead of failing one another. */
 export const partitionsLock = 7_216_003
 /** Attaching waits for nobody longer than this; the duty comes again, and inserts never queue behind it. */
 const attachLockTimeoutMs = 2_000
-export const partitionsAheadDaysDefault = 3
+const partitionsAheadDaysDefault = 3
 
 /** `runs_20261123`: the day of UTC that the ids inside were made on. */
 export function partitionName(table: PartitionedTable, dayStartMs: number): string {

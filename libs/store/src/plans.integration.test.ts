@@ -10,7 +10,7 @@ import { existingRunsStatement, flushStatement } from './queries/flush-windows.t
 import { stepsByKeyStatement, stepsOfRunsStatement } from './queries/read-stored-steps.ts'
 import { recoverStatement, requeueStatement } from './queries/recover-runs.ts'
 import { stealStatement } from './queries/steal-runs.ts'
-import { idRange, newRunIds } from './run-id.ts'
+import { newRunIds } from './run-id.ts'
 import type { Statement } from './statement.ts'
 
 /** As many commands as a busy batch holds. */
@@ -28,7 +28,7 @@ const running = /^runs_\d{8}_worker_id_idx$/
 const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = [
   {
     statement: claimStatement,
-    values: [...columns(ids, 1, 'w1', true), ...idRange(ids)],
+    values: columns(ids, 1, 'w1', true),
     indexes: [primaryKey],
   },
   {
@@ -38,7 +38,6 @@ const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = 
       ...columns(ids, 1, 'w1', 'key', 'run', 0, 0, '1', null, 1, 1),
       ...columns(ids, 1, 'key', 1),
       32_768,
-      ...idRange(ids),
     ],
     indexes: [primaryKey],
   },

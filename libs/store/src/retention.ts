@@ -90,7 +90,9 @@ async function dropPartition(
     if (['retry', 'outage'].includes(classify(error))) return false
     throw error
   } finally {
-    // The lock and the timeout are the session's: it is closed, not given back.
+    // The timeout is the session's: it is closed, not given back. Closing takes a moment, in which it would still hold
+    // the lock that the next partition needs.
+    await client.query('select pg_advisory_unlock_all()').catch(() => {})
     client.release(true)
   }
 }

@@ -39,14 +39,3 @@ export function runIdFloor(timeMs: number): string {
 export function runIdTime(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 }
-
-/** The lowest and the highest of some run ids, as uuids sort, whatever the case they are written in. */
-export function idRange(ids: string[]): [string, string] {
-  let low = ids[0] ?? ''
-  let high = low
-  for (const id of ids) {
-    if (id.toLowerCase() < low.toLowerCase()) low = id
-    if (id.toLowerCase() > high.toLowerCase()) high = id
-  }
-  return [low, high]
-}

@@ -2,7 +2,6 @@ import { type CommandReply, limits } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { classify, isolate, withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
-import { idRange } from '../run-id.ts'
 import { run } from '../statement.ts'
 import {
   type CommandGroup,
@@ -133,7 +132,6 @@ function commandValues(groups: CommandGroup[]): unknown[] {
     mayClash.map((step) => step.key),
     steps.map((step) => step.finished_at),
     limits.taskInputBytesMax,
-    ...idRange(groups.map((group) => group.runId)),
   ]
 }
 

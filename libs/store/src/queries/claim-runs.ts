@@ -1,7 +1,6 @@
 import type { ClaimedRun } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { isolate, withRetries } from '../fault.ts'
-import { idRange } from '../run-id.ts'
 import { run, statement } from '../statement.ts'
 import { type ClaimedRow, claimedColumns, type ClaimRequest, toClaimedRuns } from './claimed-run.ts'
 
@@ -14,9 +13,9 @@ import { type ClaimedRow, claimedColumns, type ClaimRequest, toClaimedRuns } fro
  *   index on running rows, comparing every claim with every running run (half the throughput, worse with backlog).
  * - `r.id = any (array[own.id])` cannot become a hash join. Written `r.id = own.id`, the planner of an empty table
  *   hashed a walk over every partition, and a statement prepared then kept that plan.
- * - `between $5 and $6`, the batch's lowest and highest id, is known before the statement starts, so the look-up opens
- *   no partition of another day. Not in the update too, where the planner could turn it into a walk over that range
- *   (tried: twice the time of a batch).
+ * - No bounds on `r.id` beside the key, to leave out other days' partitions: with partitions pruned before the start,
+ *   Postgres 18.4 finds no row when it checks the guard again after a wait, and the claim of a run that somebody merely
+ *   touched is lost (reproduced: 30 of 30).
  * - A worker that was declared dead claims nothing: its runs would have to be recovered once more.
  */
 export const claimStatement = statement(
@@ -28,7 +27,7 @@ export const claimStatement = statement(
            order by id, worker_id) u
      cross join lateral (
        select r.id, r.epoch, r.status as was from runs r
-       where r.id = u.id and r.id between $5::uuid and $6::uuid and r.epoch = u.epoch
+       where r.id = u.id and r.epoch = u.epoch
          and (r.status || '' = 'queued' or (r.status || '' = 'running' and r.worker_id = u.worker_id))
        for no key update) r)
    update runs r
@@ -76,7 +75,6 @@ async function claimPart(store: Store, claims: ClaimRequest[]): Promise<ClaimedR
         claims.map((claim) => claim.epoch),
         claims.map((claim) => claim.workerId),
         claims.map((claim) => claim.wantInput),
-        ...idRange(claims.map((claim) => claim.runId)),
       ]),
   )
 }

@@ -15,11 +15,11 @@ export interface WorkerCommand {
   command: Extract<Command, StepCommand | CompleteCommand | FailCommand | ReleaseCommand>
 }
 
-export interface PlacedStep {
+interface PlacedStep {
   index: number
   step: StepCommand
 }
-export interface PlacedEnding {
+interface PlacedEnding {
   index: number
   ending: Ending
   payload: string | null
@@ -58,7 +58,7 @@ function stepFault(step: StepCommand): { code: string; detail: string } | null {
 }
 
 /** A complete is built on its steps: where one of them is refused, so is the complete. */
-export const refusedWithStep: CommandReply = {
+const refusedWithStep: CommandReply = {
   kind: 'refused',
   code: 'step_refused',
   detail: 'a step that came with this command was refused',

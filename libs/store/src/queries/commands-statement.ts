@@ -9,7 +9,7 @@ import { statement } from '../statement.ts'
  *   may hold commands of two epochs of one run.
  * - The ending of a run stands in its row of `own` (there is at most one), so that no second list has to be joined;
  *   steps are let in by a hashed subplan, which stays linear where the join of two lists of unknown length may not.
- * - `r.status || '' = …`, `r.id = any (array[…])` and `between $22 and $23`: as in claim-runs.
+ * - `r.status || '' = …`, `r.id = any (array[…])`, no bounds on `r.id`: as in claim-runs.
  * - `clash`: a run may not complete on a step that met a stored row of another epoch: its code ran on with a value
  *   that is not the stored one. Reading the snapshot is right here: an older epoch's steps were inserted by statements
  *   that held the run's lock at that epoch, so they were committed before the epoch rose, before the claim at this
@@ -19,7 +19,7 @@ export const commandsStatement = statement(
   'commands',
   `with clash as (
      select distinct k.run_id, k.epoch from unnest($17::uuid[], $18::int[], $19::text[]) k(run_id, epoch, key)
-     cross join lateral (select 1 from steps t where t.run_id = k.run_id and t.run_id between $22::uuid and $23::uuid and t.key = k.key and t.epoch <> k.epoch offset 0) t),
+     cross join lateral (select 1 from steps t where t.run_id = k.run_id and t.key = k.key and t.epoch <> k.epoch offset 0) t),
    own as materialized (
      select r.id, r.epoch, u.worker_id, u.ending, u.payload,
        exists (select 1 from clash where clash.run_id = u.id and clash.epoch = u.epoch) as clashes
@@ -27,7 +27,7 @@ export const commandsStatement = statement(
            order by id, epoch) u
      cross join lateral (
        select r.id, r.epoch from runs r
-       where r.id = u.id and r.id between $22::uuid and $23::uuid and r.epoch = u.epoch and r.worker_id = u.worker_id and r.status || '' = 'running'
+       where r.id = u.id and r.epoch = u.epoch and r.worker_id = u.worker_id and r.status || '' = 'running'
        for no key update) r),
    stored as (
      insert into steps (run_id, epoch, key, kind, n, seen, output, error, attempts, started_at, finished_at)
