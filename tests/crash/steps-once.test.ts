@@ -90,14 +90,14 @@ describe('a stored step is not run again', () => {
           async () => (await fetch(`${url}/v1/triggers/three_steps`)).ok,
         )
       const exits = Promise.all(dying.map(async (worker) => await worker.exit))
-      let allDead = false
-      exits.then(() => (allDead = true)).catch(() => undefined)
-      while (!allDead) {
+      const dead = { all: false }
+      exits.then(() => (dead.all = true)).catch(() => undefined)
+      while (!dead.all) {
         await send()
         const bodies = readJournal(journal).length
         await eventually(
           'the events reached a worker, or all are dead',
-          () => allDead || readJournal(journal).length > bodies,
+          () => dead.all || readJournal(journal).length > bodies,
         )
       }
       for (const worker of dying) {

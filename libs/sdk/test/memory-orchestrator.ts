@@ -9,7 +9,7 @@ import type {
   StoredStep,
 } from '@headrace/schemas'
 
-interface MemoryRun {
+export interface MemoryRun {
   id: string
   workflow: string
   status: 'queued' | 'running' | 'completed' | 'failed'

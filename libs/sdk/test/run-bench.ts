@@ -2,7 +2,7 @@ import type { Command, CommandReply } from '@headrace/schemas'
 import { RunExecution, type RunEnd } from '../src/run/run-execution.ts'
 import type { Logger, RunHost, RunStats } from '../src/run/run-host.ts'
 import type { AnyWorkflow } from '../src/workflow/workflow.ts'
-import { MemoryOrchestrator } from './memory-orchestrator.ts'
+import { MemoryOrchestrator, type MemoryRun } from './memory-orchestrator.ts'
 
 const noStats = (): RunStats => ({
   runsStarted: 0,
@@ -50,7 +50,7 @@ export class RunBench {
     this.runId = this.orchestrator.create(workflow.id, options.input ?? null).id
   }
 
-  get run() {
+  get run(): MemoryRun {
     const run = this.orchestrator.runs.get(this.runId)
     if (run === undefined) throw new Error('the run is gone')
     return run

@@ -1,7 +1,7 @@
 import type { OutgoingRecord } from '../records.ts'
 import { crc32c } from './crc32c.ts'
 
-export interface ProduceBatch {
+interface ProduceBatch {
   readonly partition: number
   readonly firstSequence: number
   readonly records: readonly Pick<OutgoingRecord, 'key' | 'value' | 'headers'>[]

@@ -162,7 +162,7 @@ test('R1, R2, R6, R7 hold for any order of events', () => {
   )
   fc.assert(
     fc.property(fc.array(event, { maxLength: 60 }), (events) => {
-      let run = queued
+      let run: RunState = queued
       for (const each of events) {
         const result = runTransition(run, each)
         if (result.kind !== 'moved') continue
