@@ -1,58 +1,7 @@
 #!/usr/bin/env -S node --conditions=@headrace/source
-import { main as gateway } from '@headrace/gateway'
-import { main as orchestrator } from '@headrace/orchestrator'
-import { runMain } from '@headrace/service'
-import { main as triggerService } from '@headrace/trigger-service'
-import { Command, InvalidArgumentError } from 'commander'
-import { type DevOptions, startDev } from './dev/dev.ts'
-import { version } from './version.ts'
+import { enableCompileCache } from 'node:module'
 
-/**
- * The `headrace` command: `dev` for one machine, and each app alone. Settings of the apps are `HEADRACE_*` only;
- * options belong to `dev`.
- */
-
-/** The management ports are the port + 1000 to + 1002 (DESIGN §13), and 65535 is the last there is. */
-const portMax = 65_535 - 1_002
-
-function parsePort(text: string): number {
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
-  if (!(port >= 1 && port <= portMax))
-    throw new InvalidArgumentError(`It must be a whole number from 1 to ${portMax}.`)
-  return port
-}
-
-const program = new Command('headrace')
-  .description('Event-driven workflows on Kafka and Postgres.')
-  .version(version)
-
-program
-  .command('dev')
-  .description('Everything on this machine: Kafka, Postgres, the three apps and, with --worker, a worker.')
-  .option('--port <port>', 'the gateway; the others follow at +2, +1000, +1001, +1002', parsePort, 8080)
-  .option('--data-dir <folder>', 'data of Kafka and Postgres, logs', '.headrace')
-  .option('--worker <file>', 'a worker program (TypeScript or JavaScript) to run beside the apps')
-  .option('--no-example', 'do not run the worker that --worker names')
-  .option('--reset', 'delete what earlier starts left in the data folder', false)
-  .action(async (options: DevOptions & { example: boolean }) => {
-    const { example, worker, ...rest } = options
-    const devOptions: DevOptions = example && worker !== undefined ? { ...rest, worker } : rest
-    await runMain({ start: async () => await startDev(devOptions, process.env) })
-  })
-
-program
-  .command('gateway')
-  .description('Events in: HTTP to Kafka. Settings: HEADRACE_*.')
-  .action(async () => await gateway(process.env))
-
-program
-  .command('trigger-service')
-  .description('Events to windows to runs. Settings: HEADRACE_*.')
-  .action(async () => await triggerService(process.env))
-
-program
-  .command('orchestrator')
-  .description('Runs, steps, recovery. Settings: HEADRACE_*.')
-  .action(async () => await orchestrator(process.env))
-
+// Before anything is loaded: compiling (and stripping types, when run from source) is most of what a start costs.
+enableCompileCache()
+const { program } = await import('./program.ts')
 await program.parseAsync()

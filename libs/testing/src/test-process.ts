@@ -1,5 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { execFile } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -58,7 +60,8 @@ export async function startProcess(options: StartProcessOptions): Promise<TestPr
     cwd,
     // Its own group: a Ctrl-C on the test run is not for it, we end it.
     detached: true,
-    env: { ...neutralEnvironment(), ...env },
+    // Our processes start a dozen times a file; most of that is compiling the same sources.
+    env: { ...neutralEnvironment(), NODE_COMPILE_CACHE: join(tmpdir(), 'headrace-compile-cache'), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const output = new Output(child)

@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { ConfigError, type Environment } from '@headrace/service'
 import type { DevPorts } from './ports.ts'
 
@@ -52,6 +54,10 @@ export function appEnvironments(env: Environment, ports: DevPorts, servers: DevS
       HEADRACE_MANAGEMENT_PORT: String(ports.orchestratorManagement),
     },
     // The worker is set like any other: by the platform's address; the rest comes with its registration.
-    worker: { ...env, HEADRACE_URL: `http://127.0.0.1:${ports.gateway}` },
+    worker: {
+      NODE_COMPILE_CACHE: join(tmpdir(), 'node-compile-cache'),
+      ...env,
+      HEADRACE_URL: `http://127.0.0.1:${ports.gateway}`,
+    },
   }
 }

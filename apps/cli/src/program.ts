@@ -1,0 +1,53 @@
+import { runMain } from '@headrace/service'
+import { Command, InvalidArgumentError } from 'commander'
+import type { DevOptions } from './dev/dev.ts'
+import { version } from './version.ts'
+
+/**
+ * The `headrace` command: `dev` for one machine, and each app alone. Settings of the apps are `HEADRACE_*` only;
+ * options belong to `dev`. Each command loads its own app only.
+ */
+
+/** The management ports are the port + 1000 to + 1002 (DESIGN §13), and 65535 is the last there is. */
+const portMax = 65_535 - 1_002
+
+function parsePort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
+  if (!(port >= 1 && port <= portMax))
+    throw new InvalidArgumentError(`It must be a whole number from 1 to ${portMax}.`)
+  return port
+}
+
+export const program = new Command('headrace')
+  .description('Event-driven workflows on Kafka and Postgres.')
+  .version(version)
+
+program
+  .command('dev')
+  .description('Everything on this machine: Kafka, Postgres, the three apps and, with --worker, a worker.')
+  .option('--port <port>', 'the gateway; the others follow at +2, +1000, +1001, +1002', parsePort, 8080)
+  .option('--data-dir <folder>', 'data of Kafka and Postgres, logs', '.headrace')
+  .option('--worker <file>', 'a worker program (TypeScript or JavaScript) to run beside the apps')
+  .option('--no-example', 'do not run the worker that --worker names')
+  .option('--reset', 'delete what earlier starts left in the data folder', false)
+  .action(async (options: DevOptions & { example: boolean }) => {
+    const { example, worker, ...rest } = options
+    const devOptions: DevOptions = example && worker !== undefined ? { ...rest, worker } : rest
+    const { startDev } = await import('./dev/dev.ts')
+    await runMain({ start: async () => await startDev(devOptions, process.env) })
+  })
+
+program
+  .command('gateway')
+  .description('Events in: HTTP to Kafka. Settings: HEADRACE_*.')
+  .action(async () => await (await import('@headrace/gateway')).main(process.env))
+
+program
+  .command('trigger-service')
+  .description('Events to windows to runs. Settings: HEADRACE_*.')
+  .action(async () => await (await import('@headrace/trigger-service')).main(process.env))
+
+program
+  .command('orchestrator')
+  .description('Runs, steps, recovery. Settings: HEADRACE_*.')
+  .action(async () => await (await import('@headrace/orchestrator')).main(process.env))
