@@ -9,6 +9,8 @@ import type { InHandRun, InHandTable } from './in-hand-table.ts'
 const ALONE_FROM_LOST = 2
 /** So long nothing else is begun for the sake of a run that is to be alone. */
 const ALONE_HOLD_MS = 5_000
+/** A task that is to be alone is offered twice a second; past this it is not offered any more. */
+const ALONE_FORGOTTEN_MS = 2_000
 /** Runs of one steal: their inputs and steps come in one answer. */
 const STEAL_MAX = 100
 
@@ -151,6 +153,8 @@ export class RunPool {
   /** Called about twice a second, and whenever a slot becomes free. */
   #considerAlone(): void {
     const alone = this.#alone
+    // Its partition went to another worker, which has the task now: nobody would ever offer it here again.
+    if (alone?.kind === 'task' && this.#now() >= alone.until + ALONE_FORGOTTEN_MS) this.#alone = null
     if (alone?.kind !== 'stolen') return
     if (this.#slots === 0) {
       this.#alone = { kind: 'running', name: nameOf(alone.claimed) }
