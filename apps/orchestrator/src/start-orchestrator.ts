@@ -180,7 +180,12 @@ function connectKafka(
     brokers: kafka.brokers,
     clientId,
     logger: log,
-    topics: { mode: kafka.topics, replicationFactor: kafka.replicationFactor },
+    topics: {
+      mode: kafka.topics,
+      replicationFactor: kafka.replicationFactor,
+      // As the gateway makes them: a stream's promise must not depend on who made it.
+      minInsyncReplicas: kafka.replicationFactor >= 3 ? 2 : 1,
+    },
   })
   onStop(async () => await broker.close(), 'broker')
   return broker
