@@ -48,13 +48,13 @@ const silentFor = async (id: string, seconds: number): Promise<void> => {
   ])
 }
 /** The others of the scene stay alive however long the tests take. */
-const recover = async (judge = 'judge') => {
+const recover = async (judge = 'judge', how: { everyDeath?: boolean } = {}) => {
   await scene.row(
     `update workers set last_heartbeat_at = now() where id in ('w1', 'w2') or (id <> $1 and status <> 'dead')`,
     [worker],
   )
   await scene.row(`update instances set last_beat_at = now()`)
-  return await recoverDeadWorkers(scene.store, judge)
+  return await recoverDeadWorkers(scene.store, judge, how)
 }
 const inHand = async (epoch = 1): Promise<string> => {
   const [id] = await scene.startRuns(1)
@@ -79,10 +79,12 @@ describe('a worker without a heartbeat for 8 s', () => {
     await silentFor(worker, 9)
     expect(await recover()).toEqual({
       dead: [worker],
+      left: [],
       requeued: [
         { runId: id, epoch: 2, workflow: 'on_order', queue: 'default', lost: 1, input: '{"events":[]}' },
       ],
       failed: [],
+      more: false,
     })
     expect(await scene.apply(stepOf(id, 'b', {}, worker), completeOf(id, 1, worker))).toEqual([
       { kind: 'lost' },
@@ -111,6 +113,24 @@ describe('a worker without a heartbeat for 8 s', () => {
     const verdicts = await Promise.all(Array.from({ length: 5 }, async () => await recover()))
     expect(verdicts.flatMap(({ dead }) => dead)).toEqual([worker])
     expect(verdicts.flatMap(({ requeued }) => requeued.map(({ runId }) => runId))).toEqual([id])
+  })
+
+  test('that said it was leaving has left; what it left behind goes on elsewhere', async () => {
+    await inHand()
+    await beat({ status: 'draining' })
+    await silentFor(worker, 9)
+    expect(await recover()).toMatchObject({ dead: [], left: [worker], requeued: [{ lost: 1 }] })
+  })
+
+  test('and whose recovery nobody went on with loses its runs all the same, an hour later', async () => {
+    const id = await inHand()
+    await scene.row(`update workers set status = 'dead', died_at = now() - interval '1 hour' where id = $1`, [
+      worker,
+    ])
+    expect(await recover()).toMatchObject({ requeued: [] })
+    expect(await recover('judge', { everyDeath: true })).toMatchObject({
+      requeued: [{ runId: id, epoch: 2 }],
+    })
   })
 
   test('whose claim commits after the verdict loses that run too', async () => {

@@ -37,6 +37,8 @@ export interface RecoverDutiesOptions {
 const BEAT_EVERY_MS = 2_000
 /** A dead worker is noticed at most this much later than its 8 s. */
 const RECOVER_EVERY_MS = 1_000
+/** Finds what a recovery that was cut short left behind, however long ago; it looks at every worker of the day. */
+const RECOVER_ALL_EVERY_MS = 60_000
 /** Partitions are made days ahead: an hour is soon enough after a failure. */
 const PARTITIONS_EVERY_MS = 3_600_000
 /** Deleting by small batches keeps each short; more often finds nothing. */
@@ -50,7 +52,8 @@ export function recoverDuties(options: RecoverDutiesOptions): Duty[] {
     duty('instance.beat', BEAT_EVERY_MS, async () => {
       await beatInstance(store, { id: instanceId, component: 'orchestrator', version })
     }),
-    duty('runs.recover', RECOVER_EVERY_MS, async () => await recover(options)),
+    duty('runs.recover', RECOVER_EVERY_MS, async () => await recover(options, { everyDeath: false })),
+    duty('runs.recover_all', RECOVER_ALL_EVERY_MS, async () => await recover(options, { everyDeath: true })),
     duty('partitions.ahead', PARTITIONS_EVERY_MS, async () => await ensurePartitions(store)),
     duty('retention', RETENTION_EVERY_MS, async () => {
       await dropOldWorkers(store)
@@ -60,16 +63,13 @@ export function recoverDuties(options: RecoverDutiesOptions): Duty[] {
   ]
 }
 
-async function recover({
-  store,
-  instanceId,
-  events,
-  deadLetters,
-  counts,
-  log,
-  clock,
-}: RecoverDutiesOptions): Promise<void> {
-  const { dead, requeued, failed } = await recoverDeadWorkers(store, instanceId)
+/** What one statement took back is told before the next one may fail: it is found only once. */
+async function recover(
+  { store, instanceId, events, deadLetters, counts, log, clock }: RecoverDutiesOptions,
+  how: { everyDeath: boolean },
+): Promise<'again' | null> {
+  const { dead, left, requeued, failed, more } = await recoverDeadWorkers(store, instanceId, how)
+  for (const workerId of left) log.info({ event: 'worker.left', worker_id: workerId }, 'a worker has left')
   for (const workerId of dead) {
     counts.leaseExpired.inc()
     log.warn(
@@ -105,6 +105,7 @@ async function recover({
       `the run lost ${LOST_MAX} workers and has failed`,
     )
   }
+  return more ? 'again' : null
 }
 
 async function letterOf(store: Store, { runId, workflow, trigger }: LostRun): Promise<DeadLetter> {

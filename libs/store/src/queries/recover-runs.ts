@@ -7,7 +7,10 @@ import { type SeedRow, type TaskSeed, toTaskSeed } from './task-seed.ts'
 
 /** Four heartbeats of 2 s. */
 export const workerDeadAfterMs = 8_000
-/** A claim that was on its way when its worker was declared dead commits within a statement's time; this is more. */
+/**
+ * A claim that was on its way when its worker was declared dead commits within a statement's time; this is more. Keeps
+ * the sweep of every second from looking through the dead of a whole day.
+ */
 const sweptAfterDeathMs = 15 * 60_000
 /** Runs a statement takes back: keeps the locks of one sweep short. */
 const recoverBatch = 1_000
@@ -18,12 +21,16 @@ const recoverBatch = 1_000
  */
 const declareDeadStatement = statement(
   'declare_dead',
-  `update workers w set status = 'dead', died_at = now()
-   where w.status <> 'dead' and w.last_heartbeat_at < now() - make_interval(secs => $2::float8 / 1000)
-     and exists (select 1 from instances i where i.id = $1
-       and i.unbroken_since < now() - make_interval(secs => $2::float8 / 1000)
-       and i.last_beat_at > now() - make_interval(secs => $2::float8 / 2000))
-   returning w.id`,
+  `with silent as materialized (
+     select w.id, w.status from workers w
+     where w.status <> 'dead' and w.last_heartbeat_at < now() - make_interval(secs => $2::float8 / 1000)
+       and exists (select 1 from instances i where i.id = $1
+         and i.unbroken_since < now() - make_interval(secs => $2::float8 / 1000)
+         and i.last_beat_at > now() - make_interval(secs => $2::float8 / 2000))
+     order by w.id for no key update of w)
+   update workers w set status = 'dead', died_at = now()
+   from silent where w.id = silent.id
+   returning w.id, silent.status as was`,
 )
 
 /** What both ways of taking a run back do to it; `own` has its lost count. The {@link LOST_MAX}th loss is a failure. */
@@ -54,7 +61,8 @@ const takeBack = (kind: 'lost' | 'forgotten'): string => `
 export const recoverStatement = statement(
   'recover_runs',
   `with dead as materialized (
-     select w.id from workers w where w.status = 'dead' and w.died_at > now() - make_interval(secs => $1::float8 / 1000)),
+     select w.id from workers w
+     where w.status = 'dead' and ($1::float8 is null or w.died_at > now() - make_interval(secs => $1::float8 / 1000))),
    own as materialized (
      select r.id, r.epoch, r.worker_id, r.lost + 1 as lost, r.lost + 1 >= $4 as gives_up
      from (select h.id, dead.id as worker_id from dead
@@ -104,10 +112,14 @@ export interface LostRun {
 }
 
 export interface Recovered {
-  /** Workers declared dead by this call. */
+  /** Workers declared dead by this call, in the midst of their work. */
   dead: string[]
+  /** Workers declared dead by this call that had said that they were leaving: no news, unless they left runs behind. */
+  left: string[]
   requeued: TaskSeed[]
   failed: LostRun[]
+  /** There may be more runs than one statement takes: call again. */
+  more: boolean
 }
 
 const lostError = JSON.stringify({
@@ -119,30 +131,37 @@ const lostError = JSON.stringify({
 })
 
 /**
- * One sweep: workers without a heartbeat for 8 s are dead, and their runs go back to the queue at the next epoch, or
- * fail when it was the fifth time. Any number of orchestrators may sweep at once.
+ * One sweep: workers without a heartbeat for 8 s are dead, and up to 1,000 of their runs go back to the queue at the next
+ * epoch, or fail when it was the fifth time. Any number of orchestrators may sweep at once.
+ *
+ * `everyDeath`: also the runs of workers that died long ago. An orchestrator that died between the verdict and the taking
+ * back, with nobody to go on for a while, has left such.
  */
-export async function recoverDeadWorkers(store: Store, judgeInstanceId: string): Promise<Recovered> {
-  const dead = await run<{ id: string }>(store.general, declareDeadStatement, [
+export async function recoverDeadWorkers(
+  store: Store,
+  judgeInstanceId: string,
+  { everyDeath = false }: { everyDeath?: boolean } = {},
+): Promise<Recovered> {
+  const silent = await run<{ id: string; was: 'live' | 'draining' }>(store.general, declareDeadStatement, [
     judgeInstanceId,
     workerDeadAfterMs,
   ])
-  const recovered: Recovered = { dead: dead.map((row) => row.id), requeued: [], failed: [] }
-  for (;;) {
-    const rows = await withRetries(
-      async () =>
-        await run<BackRow>(store.hot, recoverStatement, [
-          sweptAfterDeathMs,
-          lostError,
-          limits.taskInputBytesMax,
-          LOST_MAX,
-          recoverBatch,
-        ]),
-    )
-    for (const row of rows)
-      if (row.status === 'queued') recovered.requeued.push(toTaskSeed(row))
-      else recovered.failed.push(toLostRun(row))
-    if (rows.length < recoverBatch) return recovered
+  const rows = await withRetries(
+    async () =>
+      await run<BackRow>(store.hot, recoverStatement, [
+        everyDeath ? null : sweptAfterDeathMs,
+        lostError,
+        limits.taskInputBytesMax,
+        LOST_MAX,
+        recoverBatch,
+      ]),
+  )
+  return {
+    dead: silent.filter(({ was }) => was === 'live').map(({ id }) => id),
+    left: silent.filter(({ was }) => was === 'draining').map(({ id }) => id),
+    requeued: rows.filter(({ status }) => status === 'queued').map(toTaskSeed),
+    failed: rows.filter(({ status }) => status === 'failed').map(toLostRun),
+    more: rows.length === recoverBatch,
   }
 }
 
