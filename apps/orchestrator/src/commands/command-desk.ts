@@ -19,10 +19,10 @@ import { createGatherer } from './gatherer.ts'
  * completions, failures and releases of all requests that wait share one; a steal is rare and goes by itself.
  *
  * Rejects only when Postgres is away, or for a bug: then nothing is known of any command, and the worker sends the
- * request again. Every command may be repeated.
+ * request again. Every command may be repeated. Commands that are `withdrawn` before their turn are not run.
  */
 export interface CommandDesk {
-  answer(request: CommandsRequest): Promise<CommandReply[]>
+  answer(request: CommandsRequest, withdrawn?: AbortSignal): Promise<CommandReply[]>
   /** Resolves when no statement is in flight and none waits. */
   idle(): Promise<void>
 }
@@ -35,10 +35,13 @@ export interface CommandDeskOptions {
   queueOf: (workerId: string) => Promise<string | null>
 }
 
-/** One statement's share: 2,000 commands take some 100 ms, and the next batch waits that long. */
-const COMMANDS_PER_STATEMENT_MAX = 2_000
+/**
+ * One statement's share: 2,000 commands take some 100 ms, and the next batch waits that long. The payloads of a full
+ * batch would be more than Postgres takes in one message (1 GiB), and each worker's request alone may be 32 MiB.
+ */
+const STATEMENT_MAX = { items: 2_000, characters: 16 * 1024 * 1024 }
 /** Some 50 statements behind: who comes later is told to come again. */
-const COMMANDS_WAITING_MAX = 100_000
+const WAITING_MAX = { items: 100_000, characters: 256 * 1024 * 1024 }
 
 type Placed<Item> = { index: number; item: Item }
 const LOST: CommandReply = { kind: 'lost' }
@@ -46,8 +49,8 @@ const LOST: CommandReply = { kind: 'lost' }
 export function createCommandDesk(options: CommandDeskOptions): CommandDesk {
   const { store, metrics, events, queueOf } = options
   const bounds = {
-    itemsMax: COMMANDS_PER_STATEMENT_MAX,
-    waitingMax: COMMANDS_WAITING_MAX,
+    batchMax: STATEMENT_MAX,
+    waitingMax: WAITING_MAX,
     isOutage: (error: unknown) => classify(error) !== 'bug',
   }
   const measured = (kind: string) => (items: number, seconds: number) => {
@@ -57,11 +60,13 @@ export function createCommandDesk(options: CommandDeskOptions): CommandDesk {
 
   const claims = createGatherer<ClaimRequest, CommandReply>({
     ...bounds,
+    charactersOf: () => 0,
     ran: measured('claim'),
     run: async (items) => await runClaims(options, items),
   })
   const rest = createGatherer<WorkerCommand, CommandReply>({
     ...bounds,
+    charactersOf: ({ command }) => payloadCharacters(command),
     ran: measured('commands'),
     run: async (items) => await runCommands(options, items),
   })
@@ -78,7 +83,7 @@ export function createCommandDesk(options: CommandDeskOptions): CommandDesk {
   }
 
   return {
-    async answer({ worker_id: workerId, commands }) {
+    async answer({ worker_id: workerId, commands }, withdrawn) {
       const replies = commands.map((): CommandReply => LOST)
       const toClaim: Placed<ClaimRequest>[] = []
       const toApply: Placed<WorkerCommand>[] = []
@@ -91,8 +96,14 @@ export function createCommandDesk(options: CommandDeskOptions): CommandDesk {
         else toApply.push({ index, item: { workerId, command: fitting(command) } })
       }
       const [claimed, applied, stolen] = await Promise.all([
-        claims.submit(toClaim.map(({ item }) => item)),
-        rest.submit(toApply.map(({ item }) => item)),
+        claims.submit(
+          toClaim.map(({ item }) => item),
+          withdrawn,
+        ),
+        rest.submit(
+          toApply.map(({ item }) => item),
+          withdrawn,
+        ),
         Promise.all(toSteal.map(async ({ item }) => await steal(workerId, item))),
       ])
       for (const [placed, answers] of [
@@ -143,6 +154,20 @@ const claimRequest = (workerId: string, command: Extract<Command, { kind: 'claim
 
 const fitting = (command: WorkerCommand['command']): WorkerCommand['command'] =>
   command.kind === 'fail' ? { ...command, error: fittingError(command.error) } : command
+
+function payloadCharacters(command: WorkerCommand['command']): number {
+  switch (command.kind) {
+    case 'step':
+      return (command.output ?? command.error ?? '').length
+    case 'complete':
+      return command.output.length
+    case 'fail':
+      return command.error.length
+    case 'release':
+      return 0
+  }
+  return 0
+}
 
 function countSteps(
   metrics: OrchestratorMetrics,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createGatherer, type Gatherer } from './gatherer.ts'
+import { createGatherer, type Gatherer, type Load } from './gatherer.ts'
 
 class Away extends Error {}
 
@@ -23,9 +23,16 @@ const turn = async (): Promise<void> => {
 
 function gatherer(
   run: (items: readonly number[]) => Promise<string[]>,
-  itemsMax = 100,
+  batchMax: Partial<Load> = {},
+  waitingMax: Partial<Load> = {},
 ): Gatherer<number, string> {
-  return createGatherer({ itemsMax, waitingMax: 1_000, run, isOutage: (error) => error instanceof Away })
+  return createGatherer({
+    batchMax: { items: 100, characters: 1_000, ...batchMax },
+    waitingMax: { items: 1_000, characters: 10_000, ...waitingMax },
+    charactersOf: (item) => item,
+    run,
+    isOutage: (error) => error instanceof Away,
+  })
 }
 
 describe('requests that wait share the next statement', () => {
@@ -44,7 +51,7 @@ describe('requests that wait share the next statement', () => {
 
   test('a batch is bounded, and a submission is never cut', async () => {
     const { runs, run } = statement()
-    const gather = gatherer(run, 3)
+    const gather = gatherer(run, { items: 3 })
     const replies = [
       gather.submit([1]),
       gather.submit([2, 3]),
@@ -64,6 +71,34 @@ describe('requests that wait share the next statement', () => {
     expect(await gatherer(run).submit([])).toEqual([])
     expect(runs).toEqual([])
   })
+})
+
+test('large items make small batches: what a statement carries is bounded too', async () => {
+  const { runs, run } = statement()
+  const gather = gatherer(run, { characters: 100 })
+  const replies = [1, 60, 30, 20, 500, 1].map(async (item) => await gather.submit([item]))
+  for (let i = 0; i < 5; i++) {
+    runs[i]!.end()
+    await turn()
+  }
+  expect(runs.map((each) => each.items)).toEqual([[1], [60, 30], [20], [500], [1]])
+  await Promise.all(replies)
+})
+
+test('what is withdrawn while it waits never runs, and makes room; what is in flight goes on', async () => {
+  const { runs, run } = statement()
+  const gather = gatherer(run, {}, { items: 1 })
+  const late = new AbortController()
+  const inFlight = gather.submit([1], late.signal)
+  const waiting = gather.submit([2], late.signal)
+  late.abort(new Away())
+  await expect(waiting).rejects.toBeInstanceOf(Away)
+  const next = gather.submit([3])
+  runs[0]!.end()
+  await turn()
+  runs[1]!.end()
+  expect(runs.map((each) => each.items)).toEqual([[1], [3]])
+  expect([await inFlight, await next]).toEqual([['r1'], ['r3']])
 })
 
 describe('a batch that fails', () => {
@@ -95,10 +130,11 @@ describe('a batch that fails', () => {
 
 test('beyond the bound what comes is refused, and told to come again', async () => {
   const { runs, run } = statement()
-  const gather = createGatherer({ itemsMax: 10, waitingMax: 2, run, isOutage: () => false })
+  const gather = gatherer(run, {}, { items: 2, characters: 20 })
   const first = gather.submit([1])
-  const second = gather.submit([2, 3])
-  await expect(gather.submit([4])).rejects.toMatchObject({ code: 'overloaded' })
+  const second = gather.submit([10])
+  await expect(gather.submit([11])).rejects.toMatchObject({ code: 'overloaded' })
+  await expect(gather.submit([1, 1])).rejects.toMatchObject({ code: 'overloaded' })
   runs[0]!.end()
   await turn()
   runs[1]!.end()

@@ -9,19 +9,26 @@ import { ProblemError } from '@headrace/schemas'
  * G3  each submission gets the replies to its own items, in its own order
  * G4  when a batch fails, and not for an outage, its submissions are run one by one: a request that breaks the
  *     statement fails alone
+ * G5  a submission that is withdrawn while it waits never runs: who sent it has stopped waiting and sends it again, and
+ *     two copies of everything would keep a queue that is too long from ever getting shorter
  */
 export interface Gatherer<Item, Reply> {
-  /** Rejects with what `run` rejected with, or with `overloaded` when too much waits already. */
-  submit(items: readonly Item[]): Promise<Reply[]>
+  /**
+   * Rejects with what `run` rejected with, with `overloaded` when too much waits already, or with the reason of
+   * `withdrawn` when that is aborted before the items' turn has come.
+   */
+  submit(items: readonly Item[], withdrawn?: AbortSignal): Promise<Reply[]>
   /** Resolves when nothing is in flight and nothing waits. */
   idle(): Promise<void>
 }
 
 export interface GathererOptions<Item, Reply> {
-  /** Items of one batch; a submission that is larger alone still runs whole. */
-  itemsMax: number
-  /** Items that may wait for the statement in flight; beyond it submissions are refused. */
-  waitingMax: number
+  /** What one batch holds at the most; a submission that is larger alone still runs whole. */
+  batchMax: Load
+  /** What may wait for the statement in flight; beyond it submissions are refused. */
+  waitingMax: Load
+  /** Of an item's payload. */
+  charactersOf: (item: Item) => number
   run: (items: readonly Item[]) => Promise<Reply[]>
   /** The whole batch meets it again: it is not some request's fault. */
   isOutage: (error: unknown) => boolean
@@ -29,27 +36,57 @@ export interface GathererOptions<Item, Reply> {
   ran?: (items: number, seconds: number) => void
 }
 
+/** How much there is: many small items cost time, few large ones memory. */
+export interface Load {
+  items: number
+  characters: number
+}
+
 interface Submission<Item, Reply> {
   items: readonly Item[]
+  load: Load
   resolve: (replies: Reply[]) => void
   reject: (error: unknown) => void
 }
 
+const exceeds = (load: Load, most: Load): boolean =>
+  load.items > most.items || load.characters > most.characters
+
+const plus = (a: Load, b: Load): Load => ({
+  items: a.items + b.items,
+  characters: a.characters + b.characters,
+})
+
+const minus = (a: Load, b: Load): Load => ({
+  items: a.items - b.items,
+  characters: a.characters - b.characters,
+})
+
+const NOTHING: Load = { items: 0, characters: 0 }
+
 export function createGatherer<Item, Reply>(options: GathererOptions<Item, Reply>): Gatherer<Item, Reply> {
-  const waiting: Submission<Item, Reply>[] = []
-  let waitingItems = 0
+  /** In the order in which they came. */
+  const waiting = new Set<Submission<Item, Reply>>()
+  let waitingLoad = NOTHING
   let loop: Promise<void> | null = null
 
+  /** False: it does not wait any more. */
+  function leave(submission: Submission<Item, Reply>): boolean {
+    if (!waiting.delete(submission)) return false
+    waitingLoad = minus(waitingLoad, submission.load)
+    return true
+  }
+
   function takeBatch(): Submission<Item, Reply>[] {
-    let items = 0
-    let taken = 0
+    const batch: Submission<Item, Reply>[] = []
+    let load = NOTHING
     for (const submission of waiting) {
-      if (taken > 0 && items + submission.items.length > options.itemsMax) break
-      items += submission.items.length
-      taken += 1
+      load = plus(load, submission.load)
+      if (batch.length > 0 && exceeds(load, options.batchMax)) break
+      batch.push(submission)
     }
-    waitingItems -= items
-    return waiting.splice(0, taken)
+    for (const submission of batch) leave(submission)
+    return batch
   }
 
   async function runBatch(batch: Submission<Item, Reply>[]): Promise<void> {
@@ -72,19 +109,25 @@ export function createGatherer<Item, Reply>(options: GathererOptions<Item, Reply
 
   /** Ends when nothing waits any more; whoever submits after that starts it anew. */
   async function drain(): Promise<void> {
-    while (waiting.length > 0) await runBatch(takeBatch())
+    while (waiting.size > 0) await runBatch(takeBatch())
     loop = null
   }
 
   return {
-    async submit(items) {
+    async submit(items, withdrawn) {
       if (items.length === 0) return []
-      if (waitingItems + items.length > options.waitingMax && waiting.length > 0) {
-        throw new ProblemError('overloaded', `More than ${options.waitingMax} commands wait for Postgres`)
-      }
+      const characters = items.reduce((sum, item) => sum + options.charactersOf(item), 0)
+      const load = { items: items.length, characters }
+      if (waiting.size > 0 && exceeds(plus(waitingLoad, load), options.waitingMax))
+        throw new ProblemError('overloaded', 'Too many commands, or too large ones, wait for Postgres')
       const { promise, resolve, reject } = Promise.withResolvers<Reply[]>()
-      waiting.push({ items, resolve, reject })
-      waitingItems += items.length
+      const submission = { items, load, resolve, reject }
+      waiting.add(submission)
+      waitingLoad = plus(waitingLoad, load)
+      // G5
+      withdrawn?.addEventListener('abort', () => {
+        if (leave(submission)) reject(withdrawn.reason)
+      })
       loop ??= drain()
       return await promise
     },

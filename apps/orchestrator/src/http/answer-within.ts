@@ -2,27 +2,39 @@ import { ProblemError } from '@headrace/schemas'
 import type { Clock } from '@headrace/service'
 
 /**
- * Below the 6 s after which a worker that hears nothing leaves its group: where Postgres neither answers nor refuses
- * (a cut network), the worker is told so in time and keeps its runs. The statement goes on; what it does is found done
- * when the worker sends its request again.
+ * Below the 4 s (two heartbeats) after which a worker takes a heartbeat for unanswered, and together with the 2 s to the
+ * next one below the 6 s after which it leaves its group: where Postgres neither answers nor refuses (a cut network), the
+ * worker is told so in time and keeps its runs. A statement in flight goes on; what it does is found done when the worker
+ * sends its request again.
  */
-export const WORKER_ANSWER_MS = 4_000
+export const WORKER_ANSWER_MS = 3_000
 
-/** The work's answer, or `postgres_unavailable` when there is none in time. */
-export async function answerWithin<Result>(clock: Clock, ms: number, work: Promise<Result>): Promise<Result> {
+/**
+ * The work's answer, or `postgres_unavailable` when there is none in time. The work is told by its signal: what of it has
+ * not begun by then need not, because the request comes again.
+ */
+export async function answerWithin<Result>(
+  clock: Clock,
+  ms: number,
+  work: (late: AbortSignal) => Promise<Result>,
+): Promise<Result> {
   const answered = new AbortController()
-  const late = clock.sleep(ms, answered.signal).then(
+  const late = new AbortController()
+  const working = work(late.signal)
+  const tooLate = clock.sleep(ms, answered.signal).then(
     () => {
-      throw new ProblemError(
+      const problem = new ProblemError(
         'postgres_unavailable',
         `Postgres has not answered within ${ms / 1_000} s; send the request again`,
       )
+      late.abort(problem)
+      throw problem
     },
-    // Answered: `work` has won already.
-    async () => await work,
+    // Answered: `working` has won already.
+    async () => await working,
   )
   try {
-    return await Promise.race([work, late])
+    return await Promise.race([working, tooLate])
   } finally {
     answered.abort()
   }

@@ -51,16 +51,20 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     config: { scope: 'worker' },
     handler: async (request): Promise<HeartbeatReply> => {
       const beat = parseOrProblem(heartbeatRequestSchema, request.body)
-      const beating = heartbeatWorker(store, {
-        workerId: beat.worker_id,
-        status: beat.status,
-        partitions: beat.partitions,
-        runs: beat.runs.map(({ run_id: runId, epoch }) => ({ runId, epoch })),
-        stealing: beat.stealing,
-        stalledMs: beat.stalled_ms,
-      })
+      const beating = async (): Promise<HeartbeatOutcome> => {
+        const outcome = await heartbeatWorker(store, {
+          workerId: beat.worker_id,
+          status: beat.status,
+          partitions: beat.partitions,
+          runs: beat.runs.map(({ run_id: runId, epoch }) => ({ runId, epoch })),
+          stealing: beat.stealing,
+          stalledMs: beat.stalled_ms,
+        })
+        // Also when the answer comes too late: what went back must reach another worker.
+        options.beaten(outcome)
+        return outcome
+      }
       const outcome = await answerWithin(clock, WORKER_ANSWER_MS, beating)
-      options.beaten(outcome)
       if (outcome.status === 'unknown_worker') return { status: 'unknown_worker', lost: [] }
       return { status: 'ok', lost: outcome.lost.map(({ runId, epoch }) => ({ run_id: runId, epoch })) }
     },
@@ -72,7 +76,8 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     config: { scope: 'worker' },
     bodyLimit: COMMANDS_BYTES_MAX,
     handler: async (request): Promise<CommandsReply> => {
-      const answering = desk.answer(parseOrProblem(commandsRequestSchema, request.body))
+      const commands = parseOrProblem(commandsRequestSchema, request.body)
+      const answering = async (late: AbortSignal) => await desk.answer(commands, late)
       return { replies: await answerWithin(clock, WORKER_ANSWER_MS, answering) }
     },
   })

@@ -32,8 +32,8 @@ export interface RegistrationOptions {
 }
 
 /** Workers beat this often, and leave their group when nobody answers for the lease (DESIGN §9). */
-const HEARTBEAT_MS = 2_000
-const LEASE_MS = 6_000
+export const HEARTBEAT_MS = 2_000
+export const LEASE_MS = 6_000
 
 export function createRegistration(options: RegistrationOptions): Registration {
   const { store, broker, log, prefix } = options
