@@ -23,6 +23,8 @@ const logged = (encoded: ReturnType<typeof encodeEvent>) => ({
   headers: encoded.headers,
 })
 
+const nested = (levels: number) => `${'['.repeat(levels)}${']'.repeat(levels)}`
+
 describe('an event on Kafka', () => {
   test('is a CloudEvent in binary mode, keyed by its topic when it has no key', () => {
     expect(encodeEvent(event)).toEqual({
@@ -67,10 +69,28 @@ describe('an event on Kafka', () => {
     ['undecodable', { value: bytes('{"half":') }],
     ['undecodable', { value: Uint8Array.of(0xff, 0xfe) }],
     ['undecodable', { key: Uint8Array.of(0xff, 0xfe) }],
+    ['json_too_deep', { value: bytes(nested(65)) }],
+    ['json_too_deep', { value: bytes(nested(100_000)) }],
   ])('that cannot be read is told as %s, never thrown', (reason, change) => {
     expect(decodeEvent('orders', { ...logged(encodeEvent(event)), ...change })).toMatchObject({
       kind: 'unreadable',
       reason,
+    })
+  })
+
+  test('may be as deep as the gateway takes it', () => {
+    expect(decodeEvent('orders', { ...logged(encodeEvent(event)), value: bytes(nested(64)) })).toMatchObject({
+      kind: 'event',
+    })
+  })
+
+  test('keeps a byte order mark that is part of its id and key', () => {
+    const marked = logged(encodeEvent({ ...event, id: '\ufeffe-1', key: '\ufeffk' }))
+    const headers = Object.fromEntries(
+      Object.entries(marked.headers).map(([name, value]) => [name, bytes(value)]),
+    )
+    expect(decodeEvent('orders', { ...marked, headers })).toMatchObject({
+      event: { id: '\ufeffe-1', key: '\ufeffk' },
     })
   })
 

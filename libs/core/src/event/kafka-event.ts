@@ -3,6 +3,7 @@ import {
   type EventRecord,
   type InputEvent,
   type Json,
+  limits,
   streamOf,
   topicFault,
   type WireEvent,
@@ -77,6 +78,8 @@ export type DecodedEvent =
   | { kind: 'unreadable'; reason: string; detail: string }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
+/** Ids and keys are compared: a leading U+FEFF is a part of them. Before JSON it is only a byte order mark. */
+const exactUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 export function decodeEvent(stream: string, record: StreamRecord): DecodedEvent {
   try {
@@ -94,7 +97,7 @@ export function decodeEvent(stream: string, record: StreamRecord): DecodedEvent 
 function decode(stream: string, record: StreamRecord): DecodedEvent {
   const header = (name: string): string | null => {
     const value = record.headers[name]
-    return value === undefined ? null : typeof value === 'string' ? value : utf8.decode(value)
+    return value === undefined ? null : typeof value === 'string' ? value : exactUtf8.decode(value)
   }
   const id = header('ce_id')
   const topic = header('ce_subject')
@@ -106,13 +109,16 @@ function decode(stream: string, record: StreamRecord): DecodedEvent {
     return unreadable('invalid_topic', `the topic ${topic} does not belong to the stream ${stream}`)
   if (record.value === null) return unreadable('no_value', 'the record has no value')
   const type = header('ce_type')
-  const key = record.key === null ? null : utf8.decode(record.key)
+  const key = record.key === null ? null : exactUtf8.decode(record.key)
+  const data = JSON.parse(utf8.decode(record.value)) as Json
+  if (isDeeper(data, limits.jsonDepthMax))
+    return unreadable('json_too_deep', `nested deeper than ${limits.jsonDepthMax} levels`)
   const event: EventRecord = {
     id: asEventId(id),
     source: header('ce_source') ?? 'unknown',
     topic,
     eventType: type === topic ? null : type,
-    data: JSON.parse(utf8.decode(record.value)) as Json,
+    data,
     key: key === topic ? null : key,
     createdAt: record.timestamp,
     stream,
@@ -122,6 +128,18 @@ function decode(stream: string, record: StreamRecord): DecodedEvent {
     dedup: header('headrace-dedup') === '1',
   }
   return { kind: 'event', event, bytes: record.value.byteLength }
+}
+
+/**
+ * `JSON.parse` takes any depth and `JSON.stringify` does not: a foreign record of 100,000 brackets would be read, and then
+ * throw a RangeError wherever it is written again, for as long as it stands in the log.
+ */
+function isDeeper(value: Json, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (levels === 0) return true
+  if (Array.isArray(value)) return value.some((item) => isDeeper(item, levels - 1))
+  for (const name in value) if (isDeeper(value[name] ?? null, levels - 1)) return true
+  return false
 }
 
 const unreadable = (reason: string, detail: string): DecodedEvent => ({ kind: 'unreadable', reason, detail })
