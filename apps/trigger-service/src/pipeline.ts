@@ -103,6 +103,7 @@ export class Pipeline {
   /** What is closed is flushed and idle cursors are moved on, so that the next owner has nothing to read again. */
   async stop(deadline: AbortSignal): Promise<void> {
     await Promise.all(this.#duties.map(async (duty) => await duty.stop()))
+    this.#catchUp.freeze()
     for (const lane of this.#lanes.all) lane.freeze()
     await this.#drained(deadline)
     for (const lane of this.#lanes.all) lane.writeProgress()
@@ -190,8 +191,7 @@ function cursorStore(store: Store): CursorStore {
   return {
     loadCursors: async (stream, partitions) => await loadCursors(store, stream, partitions),
     createCursors: async (rows) => await createCursors(store, [...rows]),
-    stopCursor: async ({ triggerId, stream, partition }, reason) => {
-      await setCursorStatus(store, { triggerId, stream, partition, status: 'stopped', reason })
-    },
+    stopCursor: async ({ triggerId, stream, partition, revision }, reason) =>
+      await setCursorStatus(store, { triggerId, stream, partition, revision, status: 'stopped', reason }),
   }
 }

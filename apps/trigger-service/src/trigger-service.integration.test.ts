@@ -190,6 +190,25 @@ describe('the trigger service', () => {
     await eventually('it is stopped', async () => (await scene.cursor('each'))?.status === 'stopped')
   })
 
+  it('stops a cursor whose topic was made anew and is as long again, and says so', async () => {
+    const scene = await setUp()
+    await scene.register('b1', [{ id: 'each', pattern: 'orders/created' }])
+    const app = await scene.start()
+    await scene.publish(3)
+    await eventsIn(scene, 'each', 3)
+    await scene.stop(app)
+    await scene.broker.topics.deleteTopic(scene.topic)
+    await eventually(
+      'the topic is gone',
+      async () => (await scene.broker.topics.describe([scene.topic])).failed.size === 1,
+    )
+    await scene.open()
+    await scene.publish(9)
+    await scene.start()
+    await eventually('it is stopped', async () => (await scene.cursor('each'))?.status === 'stopped')
+    expect(await scene.cursor('each')).toMatchObject({ next_offset: 3, reason: 'recreated' })
+  })
+
   it('waits for the schema, which others make', async () => {
     const { url } = await createEmptyDatabase()
     const scene = await setUp({ databaseUrl: url })

@@ -31,12 +31,13 @@ export interface CatchUpParts {
  *
  * C1  the lane is never slowed: a reader uses fetches of its own, and a share of them
  * C2  a follower joins when it has scanned all below the lane's position, in the same turn of the event loop
- * C3  a reader ends with its follower: met, dropped, or its lane revoked
+ * C3  a reader ends with its follower (met, dropped, or its lane revoked), and when the service stops
  */
 export class CatchUp {
   readonly #parts: CatchUpParts
   readonly #turns = new Turns(READS_AT_ONCE_MAX)
   readonly #running = new Set<Promise<void>>()
+  readonly #stopping = new AbortController()
 
   constructor(parts: CatchUpParts) {
     this.#parts = parts
@@ -61,9 +62,10 @@ export class CatchUp {
       { event: 'catch_up.started', ...name, from: follower.scanned, lane_position: lane.position },
       'a trigger catches up with its lane',
     )
-    const reader = this.#read(follower, lane, AbortSignal.any([ended.signal, lane.signal]))
+    const signal = AbortSignal.any([ended.signal, lane.signal, this.#stopping.signal])
+    const reader = this.#read(follower, lane, signal)
       .catch((error: unknown) => {
-        if (!follower.live || lane.signal.aborted) return
+        if (!follower.live || signal.aborted) return
         log.error(
           { event: 'catch_up.failed', code: codeOf(error), ...name, err: error },
           'its cursor is read again',
@@ -73,6 +75,14 @@ export class CatchUp {
       })
       .finally(() => this.#running.delete(reader))
     this.#running.add(reader)
+  }
+
+  /**
+   * Reads nothing more: a reader with a long way to go would keep the flusher busy for as long as a stop may take. What
+   * it closed is still flushed.
+   */
+  freeze(): void {
+    this.#stopping.abort(new Error('the service is stopping'))
   }
 
   /** Resolves when no reader is at work; they end with their lanes. */

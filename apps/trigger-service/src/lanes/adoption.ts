@@ -3,7 +3,7 @@ import { type Clock, createDuty, type Duty, limited, type Logger, type Metrics }
 import type { CursorRow, TriggerRow } from '@headrace/store'
 import type { TriggerMetrics } from '../metrics.ts'
 import { Follower } from './follower.ts'
-import { type Gap, gapOf, type LogMarks } from './gap.ts'
+import { type Gap, gapOf, isOtherRecord, type LogMarks } from './gap.ts'
 import type { LaneSet } from './lane-set.ts'
 import { laneStart } from './lane-start.ts'
 import type { Lane } from './lane.ts'
@@ -23,7 +23,8 @@ export interface CursorStore {
   loadCursors(stream: string, partitions: number[]): Promise<CursorRow[]>
   /** Rows that exist already are left as they are. */
   createCursors(rows: readonly NewCursor[]): Promise<void>
-  stopCursor(cursor: CursorRow, reason: string): Promise<void>
+  /** False when it is not as it was read any more. */
+  stopCursor(cursor: CursorRow, reason: string): Promise<boolean>
 }
 
 export interface NewCursor {
@@ -37,7 +38,7 @@ export interface NewCursor {
 export interface AdoptionParts {
   lanes: LaneSet
   store: CursorStore
-  broker: Pick<Broker, 'offsets'>
+  broker: Pick<Broker, 'offsets' | 'readRange'>
   /** Reads behind the lane until it meets it. */
   catchUp: (follower: Follower, lane: Lane) => void
   /** A cursor works by a newer definition than the list of triggers: it is worth reading again. */
@@ -96,11 +97,14 @@ export class Adoption {
     let rows = cursorsByName(await this.#parts.store.loadCursors(stream, partitions))
     // After the cursors: the log only grows, so a cursor beyond these marks really is beyond the log.
     const marks = await this.#parts.broker.offsets(topic, { signal })
-    const missing = wanted.flatMap(({ lane, triggers }) =>
-      triggers
+    const missing = wanted.flatMap(({ lane, triggers }) => {
+      const low = marks.get(lane.partition)?.low
+      // A partition that Kafka does not tell of yet: begun at a guess, its cursor might pass over events.
+      if (low === undefined) return []
+      return triggers
         .filter(({ id }) => !rows.has(cursorName(id, lane.partition)))
-        .map((trigger) => newCursor(trigger, lane.partition, marks.get(lane.partition))),
-    )
+        .map((trigger) => newCursor(trigger, lane.partition, low))
+    })
     if (missing.length > 0) {
       await this.#parts.store.createCursors(missing)
       rows = cursorsByName(await this.#parts.store.loadCursors(stream, partitions))
@@ -111,7 +115,10 @@ export class Adoption {
       const followers: Follower[] = []
       for (const trigger of triggers) {
         const cursor = rows.get(cursorName(trigger.id, lane.partition))
-        const follower = cursor === undefined ? null : await this.#follower(trigger, cursor, lanesMarks)
+        const follower =
+          cursor === undefined
+            ? null
+            : await this.#follower(trigger, cursor, { topic, marks: lanesMarks, signal })
         if (follower !== null) followers.push(follower)
       }
       this.#giveTo(lane, followers)
@@ -119,21 +126,39 @@ export class Adoption {
   }
 
   /** Null where the cursor may not be followed now; why is said. */
-  async #follower(trigger: TriggerRow, cursor: CursorRow, marks: LogMarks): Promise<Follower | null> {
+  async #follower(
+    trigger: TriggerRow,
+    cursor: CursorRow,
+    log: { topic: string; marks: LogMarks; signal: AbortSignal },
+  ): Promise<Follower | null> {
     if (cursor.version !== trigger.version) {
       this.#parts.onStale()
       return null
     }
     if (cursor.status !== 'live') return null
-    const gap = gapOf(cursor, marks)
+    const gap = await this.#gap(cursor, log)
     if (gap.kind !== 'recreated_or_truncated') this.#beyond.delete(beyondName(cursor))
     if (gap.kind === 'none') return new Follower({ trigger, cursor })
     if (gap.kind === 'recreated_or_truncated' && !this.#confirmed(cursor)) return null
-    this.#say(cursor, gap, marks)
-    if (gap.kind === 'gap' && trigger.gapPolicy === 'continue')
-      return new Follower({ trigger, cursor, from: marks.low })
-    await this.#parts.store.stopCursor(cursor, gap.kind)
+    if (gap.kind === 'gap' && trigger.gapPolicy === 'continue') {
+      this.#say(cursor, gap, log.marks)
+      return new Follower({ trigger, cursor, from: log.marks.low })
+    }
+    if (await this.#parts.store.stopCursor(cursor, gap.kind)) this.#say(cursor, gap, log.marks)
     return null
+  }
+
+  /** The marks first: of a cursor that is beyond them, or was overtaken, no record needs to be read. */
+  async #gap(
+    cursor: CursorRow,
+    { topic, marks, signal }: { topic: string; marks: LogMarks; signal: AbortSignal },
+  ): Promise<Gap> {
+    const gap = gapOf(cursor, marks)
+    if (gap.kind !== 'none') return gap
+    const { broker } = this.#parts
+    return (await isOtherRecord(cursor, { broker, topic, signal }))
+      ? { kind: 'recreated', code: 'record_differs' }
+      : gap
   }
 
   #confirmed(cursor: CursorRow): boolean {
@@ -162,9 +187,7 @@ export class Adoption {
         high,
         lost,
       },
-      gap.kind === 'gap'
-        ? 'retention took events before this trigger saw them'
-        : 'the log ends before this cursor: its topic was made anew or cut',
+      gapSentences[gap.kind],
     )
   }
 
@@ -185,15 +208,15 @@ export class Adoption {
   }
 }
 
-function newCursor(trigger: TriggerRow, partition: number, marks: LogMarks | undefined): NewCursor {
-  // No row at registration: the partition is newer than the trigger, and all that it holds is to be seen.
-  return {
-    triggerId: trigger.id,
-    stream: trigger.stream,
-    partition,
-    nextOffset: marks?.low ?? 0,
-    version: trigger.version,
-  }
+const gapSentences = {
+  gap: 'retention took events before this trigger saw them',
+  recreated: 'another record stands where this cursor saw its last one: its topic was made anew',
+  recreated_or_truncated: 'the log ends before this cursor: its topic was made anew or cut',
+}
+
+/** No row at registration: the partition is newer than the trigger, and all that it holds is to be seen. */
+function newCursor({ id, stream, version }: TriggerRow, partition: number, low: number): NewCursor {
+  return { triggerId: id, stream, partition, nextOffset: low, version }
 }
 
 const cursorName = (triggerId: string, partition: number): string => `${triggerId}/${partition}`

@@ -18,7 +18,14 @@ export interface SeenRecord {
 
 /** A record of a stream, read once, however many triggers look at it. */
 export type LaneRecord =
-  | { readonly kind: 'event'; readonly seen: SeenRecord; readonly event: EventRecord; readonly bytes: number }
+  | {
+      readonly kind: 'event'
+      readonly seen: SeenRecord
+      readonly event: EventRecord
+      readonly bytes: number
+      /** Made for the first trigger that matches, shared by the others; null until then. */
+      laneEvent: LaneEvent | null
+    }
   | {
       readonly kind: 'unreadable'
       readonly seen: SeenRecord
@@ -35,11 +42,22 @@ export function readRecord(stream: string, partition: number, record: IncomingRe
     return { kind: 'unreadable', seen: { offset, timestamp, id: null }, reason, detail, raw: record }
   }
   const { event, bytes } = decoded
-  return { kind: 'event', seen: { offset, timestamp, id: storableId(event.id) }, event, bytes }
+  return {
+    kind: 'event',
+    seen: { offset, timestamp, id: storableId(event.id) },
+    event,
+    bytes,
+    laneEvent: null,
+  }
 }
 
 /** What a window keeps of an event; the parsed data is let go. */
-export function toLaneEvent({ event, bytes }: Extract<LaneRecord, { kind: 'event' }>): LaneEvent {
+export function toLaneEvent(record: Extract<LaneRecord, { kind: 'event' }>): LaneEvent {
+  record.laneEvent ??= makeLaneEvent(record)
+  return record.laneEvent
+}
+
+function makeLaneEvent({ event, bytes }: Extract<LaneRecord, { kind: 'event' }>): LaneEvent {
   return {
     offset: event.sequenceId,
     timestamp: event.createdAt,
@@ -53,8 +71,11 @@ export function toLaneEvent({ event, bytes }: Extract<LaneRecord, { kind: 'event
 /** Records come from anywhere: what is no trace context would fail the row that stores it, or every trace reader. */
 const w3cTraceparent = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 
-/** Postgres's text holds no NUL, and an id is compared, never shown whole: a foreign one may have any length. */
+/**
+ * Postgres's text holds no NUL, and an id is compared, never shown whole: a foreign one may have any length. What the cut
+ * leaves of a surrogate pair would come back as another character.
+ */
 function storableId(id: string): string {
-  const kept = id.length > limits.idCharactersMax ? id.slice(0, limits.idCharactersMax) : id
+  const kept = id.length > limits.idCharactersMax ? id.slice(0, limits.idCharactersMax).toWellFormed() : id
   return kept.includes('\u0000') ? kept.replaceAll('\u0000', '') : kept
 }

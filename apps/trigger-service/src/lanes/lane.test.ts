@@ -198,13 +198,110 @@ describe('a lane', () => {
     })
   })
 
+  it('stops a cursor when another record stands where it saw its last one: the topic was made anew', async () => {
+    const before = await started()
+    for (let i = 0; i < 3; i += 1) before.log.append({ timestamp: 1_000 + i })
+    await before.settle()
+    await before.revoke()
+    const log = new PartitionLog()
+    for (let i = 0; i < 9; i += 1) log.append({ timestamp: 2_000 + i })
+    const after = new Harness({ triggers: [each], log, postgres: before.postgres })
+    await after.settle()
+    expect(after.postgres.cursor('each')).toMatchObject({ status: 'stopped', reason: 'recreated' })
+    expect(after.postgres.windows('each')).toEqual([[0], [1], [2]])
+  })
+
+  it('stops a cursor whose open window lies beyond the end of the log', async () => {
+    const before = await started([tens])
+    for (let i = 0; i < 3; i += 1) before.log.append()
+    before.fetch()
+    await before.turn()
+    before.postgres.add({ ...before.postgres.cursor('tens'), lastOffset: 2, lastTs: 0, lastId: 'e2' })
+    await before.revoke()
+    const log = new PartitionLog()
+    log.append()
+    const after = new Harness({ triggers: [tens], log, postgres: before.postgres })
+    await after.adopt()
+    after.nowMs = 2_000
+    await after.adopt()
+    expect(after.postgres.cursor('tens')).toMatchObject({ reason: 'recreated_or_truncated', nextOffset: 0 })
+  })
+
+  it('goes on where the record that its cursor saw last has expired', async () => {
+    const before = await started()
+    for (let i = 0; i < 3; i += 1) before.log.append()
+    await before.settle()
+    await before.revoke()
+    const { log } = before
+    log.records.splice(0, 3)
+    log.low = 3
+    log.append()
+    const after = new Harness({ triggers: [each], log, postgres: before.postgres })
+    await after.settle()
+    expect(after.postgres.windows('each')).toEqual([[0], [1], [2], [3]])
+  })
+
+  it('stops no cursor that another instance moved while the log was asked', async () => {
+    const harness = new Harness({ triggers: [each] })
+    for (let i = 0; i < 5; i += 1) harness.log.append()
+    harness.log.low = 3
+    const cursor = harness.postgres.add({ triggerId: 'each', partition: 0, nextOffset: 1 })
+    harness.log.onOffsets = () => harness.postgres.add({ ...cursor, nextOffset: 4, revision: 1 })
+    await harness.adopt()
+    expect(harness.postgres.cursor('each')).toMatchObject({ status: 'live', nextOffset: 4 })
+  })
+
+  it('begins no cursor on a partition whose marks are not known yet', async () => {
+    const harness = new Harness({ triggers: [each] })
+    harness.log.append()
+    harness.log.low = 1
+    harness.log.leaderless = true
+    await harness.adopt()
+    expect(harness.postgres.cursors.size).toBe(0)
+    harness.log.leaderless = false
+    await harness.adopt()
+    expect(harness.postgres.cursor('each').nextOffset).toBe(1)
+  })
+
+  it('that fails is left to the sweep, so that what fails again is no hot loop', async () => {
+    const harness = await started()
+    const { pokes } = harness
+    harness.log.appendGarbage()
+    harness.letterFault = new TypeError('a fault of ours')
+    harness.fetch()
+    await harness.turn()
+    await harness.turn()
+    expect(harness.lane.reading).toBe(false)
+    expect(harness.pokes).toBe(pokes)
+    await harness.settle()
+    expect(harness.letters.length).toBe(1)
+    expect(harness.postgres.cursor('each').status).toBe('live')
+  })
+
+  it('with a trigger that catches up stops when it is told to, not when that trigger is through', async () => {
+    const harness = new Harness({ triggers: [each, trigger({ id: 'behind' })] })
+    for (let i = 0; i < 30_000; i += 1) harness.log.append()
+    harness.log.chunkRecords = 10
+    harness.postgres.add({ triggerId: 'each', partition: 0, nextOffset: 30_000 })
+    harness.postgres.add({ triggerId: 'behind', partition: 0, nextOffset: 0 })
+    await harness.adopt()
+    expect(harness.catchUp.readers).toBe(1)
+    harness.catchUp.freeze()
+    await harness.catchUp.ended()
+    await harness.flusher.drained()
+    expect(harness.postgres.cursor('behind').nextOffset).toBeLessThan(30_000)
+    await harness.revoke()
+  })
+
   it('compares its cursors with the log again when the log does not hold its position', async () => {
     const harness = await started()
     harness.log.append()
     await harness.settle()
     harness.log.low = 4
     harness.log.high = 4
+    const { pokes } = harness
     expect(harness.lane.outOfRange({ position: 1, low: 4, high: 4 })).toBeNull()
+    expect(harness.pokes).toBe(pokes + 1)
     expect(harness.fetch()).toBe(false)
     await harness.adopt()
     expect(harness.postgres.cursor('each')).toMatchObject({ status: 'stopped', reason: 'gap' })

@@ -198,6 +198,7 @@ export class Lane implements LaneHandler {
       'the log does not hold this lane’s position; its cursors are compared with it',
     )
     this.#wait()
+    this.#parts.onOrphans()
     return null
   }
 
@@ -235,6 +236,7 @@ export class Lane implements LaneHandler {
           { event: 'lane.failed', code: codeOf(error), ...this.#name, err: error },
           'a lane failed and is read again',
         )
+        // Left to the sweep: the same records may well fail again, and a poke would make that a hot loop.
         this.#wait()
       })
       .finally(() => {
@@ -311,7 +313,6 @@ export class Lane implements LaneHandler {
     if (this.#state === 'closed') return
     this.#state = 'waiting'
     this.#dropAll()
-    this.#parts.onOrphans()
   }
 
   #close(): void {

@@ -42,6 +42,10 @@ export class Harness {
   readonly adoption: Adoption
   triggers: TriggerRow[]
   nowMs = 0
+  /** Times that somebody asked for cursors to be read again at once. */
+  pokes = 0
+  /** Thrown by the next dead letter that is put. */
+  letterFault: Error | null = null
   #fetchAt = 0
   readonly #revoked = new AbortController()
   readonly lane: Lane
@@ -75,14 +79,12 @@ export class Harness {
         this.committed.push(offset)
       },
     }
-    const deadLetters = {
-      put: async (letters: readonly DeadLetter[]) => {
-        await new Promise(setImmediate)
-        this.letters.push(...letters)
-      },
-    }
+    const deadLetters = { put: async (letters: readonly DeadLetter[]) => await this.#put(letters) }
     const metrics = createTriggerMetrics(createMetrics())
-    const shared = { deadLetters, log: silentLogger, clock, onOrphans: () => undefined }
+    const onOrphans = () => {
+      this.pokes += 1
+    }
+    const shared = { deadLetters, log: silentLogger, clock, onOrphans }
     this.flusher = new Flusher({
       ...shared,
       store: postgres,
@@ -91,7 +93,7 @@ export class Harness {
         this.tasks.push(...seeds)
         return Promise.resolve()
       },
-      onFenced: () => undefined,
+      onFenced: onOrphans,
       onOutage: () => undefined,
     })
     const enqueue = this.flusher.enqueue.bind(this.flusher)
@@ -111,6 +113,14 @@ export class Harness {
     })
     const { topic, partition } = log
     this.lane = this.lanes.add({ topic, stream: 'orders', partition, signal: this.#revoked.signal })
+  }
+
+  async #put(letters: readonly DeadLetter[]): Promise<void> {
+    await new Promise(setImmediate)
+    const fault = this.letterFault
+    this.letterFault = null
+    if (fault !== null) throw fault
+    this.letters.push(...letters)
   }
 
   /** Brings triggers and lanes together, once. */

@@ -17,6 +17,12 @@ export class PartitionLog {
   readonly records: IncomingRecord[] = []
   low = 0
   high = 0
+  /** Its marks are not told. */
+  leaderless = false
+  /** Records of one fetch of a range. */
+  chunkRecords = Number.POSITIVE_INFINITY
+  /** Told when the marks are asked for, before they are taken. */
+  onOffsets: () => void = () => undefined
 
   constructor(partition = 0) {
     this.partition = partition
@@ -86,10 +92,17 @@ export class PartitionLog {
       return
     }
     const records = this.records.filter(({ offset }) => offset >= start && offset < end)
+    const chunk = records.slice(0, this.chunkRecords)
+    if (chunk.length < records.length) {
+      yield { records: chunk, nextOffset: (chunk.at(-1)?.offset ?? 0) + 1, end: null, ...marks }
+      return
+    }
     yield { records, nextOffset: end, end: end < Number(to) ? 'log_end' : 'reached_to', ...marks }
   }
 
   offsets(): Promise<Map<number, { low: number; high: number }>> {
+    this.onOffsets()
+    if (this.leaderless) return Promise.resolve(new Map())
     return Promise.resolve(new Map([[this.partition, { low: this.low, high: this.high }]]))
   }
 }

@@ -115,8 +115,15 @@ export class FakePostgres implements RunStore, CursorStore {
   }
 
   stopCursor(cursor: CursorRow, reason: string) {
-    this.cursors.set(nameOf(cursor), { ...cursor, status: 'stopped', reason })
-    return Promise.resolve()
+    const isAsRead = this.cursors.get(nameOf(cursor))?.revision === cursor.revision
+    if (isAsRead)
+      this.cursors.set(nameOf(cursor), {
+        ...cursor,
+        status: 'stopped',
+        reason,
+        revision: cursor.revision + 1,
+      })
+    return Promise.resolve(isAsRead)
   }
 }
 

@@ -11,6 +11,12 @@ export interface StoredWindow {
   data: unknown[]
 }
 
+interface StoredCursor {
+  next_offset: number
+  status: string
+  reason: string | null
+}
+
 export interface SceneTrigger {
   id: string
   pattern: string
@@ -134,9 +140,9 @@ export class Scene {
     })
   }
 
-  async cursor(trigger: string): Promise<{ next_offset: number; status: string } | undefined> {
-    const { rows } = await this.store.general.query<{ next_offset: number; status: string }>(
-      'select next_offset, status from trigger_cursors where trigger_id = $1 and partition = 0',
+  async cursor(trigger: string): Promise<StoredCursor | undefined> {
+    const { rows } = await this.store.general.query<StoredCursor>(
+      'select next_offset, status, reason from trigger_cursors where trigger_id = $1 and partition = 0',
       [trigger],
     )
     return rows[0]

@@ -82,6 +82,20 @@ describe('a flush', () => {
     expect(harness.letters).toMatchObject([{ reason: 'input_too_large', offset: 1, triggerId: 'each' }])
   })
 
+  it('that fails for a fault of ours is left to the sweep, and then loses nothing', async () => {
+    const harness = await withEvents(0, [each, trigger({ id: 'tens', windowSize: 10 })])
+    harness.log.append({ data: 'x'.repeat(1024 * 1024) })
+    for (let i = 0; i < 600; i += 1) harness.log.append()
+    const { pokes } = harness
+    harness.letterFault = new TypeError('a fault of ours')
+    harness.fetch(601)
+    await harness.flusher.drained()
+    expect(harness.pokes).toBe(pokes)
+    await harness.settle()
+    expect(harness.postgres.windows('each')).toEqual(singles(601).slice(1))
+    expect(harness.letters.map(({ offset }) => offset)).toContain(0)
+  })
+
   it('of a paused trigger is refused by the store and moves nothing', async () => {
     const harness = await withEvents(3)
     harness.postgres.add({ ...harness.postgres.cursor('each'), status: 'paused' })

@@ -80,17 +80,17 @@ export class Flusher {
     } catch (error) {
       // Nothing that waits may be flushed behind what failed (L1): its followers are read again.
       for (const { follower } of this.#waiting) follower.drop()
-      if (!this.#stopping.signal.aborted) {
-        const { log, onFenced } = this.#parts
-        log.error(
+      // They are left to the sweep: the same windows may well fail again, and a poke would make that a hot loop.
+      if (!this.#stopping.signal.aborted)
+        this.#parts.log.error(
           { event: 'flush.failed', code: codeOf(error), err: error },
           'a flush failed; its cursors are read again',
         )
-        onFenced()
-      }
     } finally {
-      this.#settle(this.#waiting.splice(0))
+      const left = this.#waiting.splice(0)
+      // Before anybody is told: a lane that scans on when it hears of it begins the next run.
       this.#running = null
+      this.#settle(left)
     }
   }
 

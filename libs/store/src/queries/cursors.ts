@@ -132,10 +132,13 @@ export async function createCursors(store: Store, cursors: NewCursor[]): Promise
 const cursorStatusStatement = statement(
   'set_cursor_status',
   `update trigger_cursors c set status = $4, reason = $5, revision = c.revision + 1, updated_at = now()
-   where c.trigger_id = $1 and c.stream = $2 and c.partition = $3 returning 1 as there`,
+   where c.trigger_id = $1 and c.stream = $2 and c.partition = $3 and ($6::int8 is null or c.revision = $6) returning 1 as there`,
 )
 
-/** Stops or restarts one cursor. Its revision rises, so a flush in flight does not move it. False: no such cursor. */
+/**
+ * Stops or restarts one cursor. Its revision rises, so a flush in flight does not move it. False: no such cursor, or it
+ * is not at the `revision` that was asked for: somebody moved it, and what was found out about it no longer holds.
+ */
 export async function setCursorStatus(
   store: Store,
   change: {
@@ -144,6 +147,7 @@ export async function setCursorStatus(
     partition: number
     status: CursorStatus
     reason: string | null
+    revision?: number
   },
 ): Promise<boolean> {
   const rows = await run(store.general, cursorStatusStatement, [
@@ -152,6 +156,7 @@ export async function setCursorStatus(
     change.partition,
     change.status,
     change.reason,
+    change.revision ?? null,
   ])
   return rows.length > 0
 }
