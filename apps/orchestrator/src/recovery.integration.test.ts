@@ -100,6 +100,25 @@ test('a run that its living worker forgot goes back after two heartbeats, one th
   expect((await worker.claim(forgotten.id, 2)).lost).toBe(0)
 })
 
+test('a worker that comes back under a new id has its runs go on at once, and as no loss', async () => {
+  const workflows = [workflowOf('job')]
+  const before = await headrace.worker({ workflows })
+  const run = await start('job')
+  await before.claim(run.id)
+  // Of another app nobody takes anything.
+  await headrace.worker({ app: 'other', workflows: [workflowOf('other_job')], replaces: before.id })
+  expect(await read(run.id)).toMatchObject({ status: 'running', epoch: 1 })
+
+  const after = await headrace.worker({ workflows, replaces: before.id })
+  expect(await read(run.id)).toMatchObject({ status: 'queued', epoch: 2 })
+  expect((await after.claim(run.id, 2)).lost).toBe(0)
+  expect((await before.beat()).status).toBe('unknown_worker')
+  const next = await start('job')
+  expect(await before.do({ kind: 'claim', run_id: next.id, epoch: 1, want_input: true })).toEqual([
+    { kind: 'lost' },
+  ])
+})
+
 test('a run whose task never came is stolen, oldest first, by a worker that has its code', async () => {
   const queue = 'thieves'
   const workflows = [workflowOf('stolen', undefined, queue)]

@@ -26,6 +26,7 @@ import {
   readRunEnds,
   type ServerClock,
   type Store,
+  type TaskSeed,
 } from '@headrace/store'
 import { createCommandDesk } from './commands/command-desk.ts'
 import { createWorkerQueues } from './commands/worker-queues.ts'
@@ -180,12 +181,7 @@ function connectKafka(
     brokers: kafka.brokers,
     clientId,
     logger: log,
-    topics: {
-      mode: kafka.topics,
-      replicationFactor: kafka.replicationFactor,
-      // As the gateway makes them: a stream's promise must not depend on who made it.
-      minInsyncReplicas: kafka.replicationFactor >= 3 ? 2 : 1,
-    },
+    topics: { mode: kafka.topics, replicationFactor: kafka.replicationFactor },
   })
   onStop(async () => await broker.close(), 'broker')
   return broker
@@ -236,6 +232,11 @@ async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOpt
     events,
     queueOf: async (workerId) => await queues.of(workerId),
   })
+  const givenBack = (seeds: TaskSeed[]): void => {
+    if (seeds.length === 0) return
+    counts.sweepsRecovered.inc({ kind: 'forgotten' }, seeds.length)
+    events.queued(seeds)
+  }
   const registration = createRegistration({
     store,
     broker,
@@ -245,11 +246,10 @@ async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOpt
     streamPartitions: config.kafka.streamPartitions,
     taskPartitions: config.kafka.taskPartitions,
     advertisedUrl: () => config.advertisedUrl ?? url,
+    givenBack,
   })
   const beaten = (outcome: HeartbeatOutcome): void => {
-    if (outcome.status !== 'ok' || outcome.requeued.length === 0) return
-    counts.sweepsRecovered.inc({ kind: 'forgotten' }, outcome.requeued.length)
-    events.queued(outcome.requeued)
+    if (outcome.status === 'ok') givenBack(outcome.requeued)
   }
   const server = createHttpServer({
     log,

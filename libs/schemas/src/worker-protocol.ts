@@ -23,6 +23,11 @@ export const registerRequestSchema = z.strictObject({
   concurrency: z.int().min(1).max(limits.workerConcurrencyMax),
   /** The whole set this build has: what is absent is retired, by the rule of DESIGN §9. */
   workflows: z.array(workflowDefinitionSchema).max(limits.workflowsPerWorkerMax),
+  /**
+   * The id of this very process before it lost its orchestrator. It has dropped all that it had in hand, so those runs go
+   * back at once, instead of when that id is declared dead; and not as losses, which would count against them.
+   */
+  replaces: workerIdSchema.optional(),
 })
 export type RegisterRequest = z.infer<typeof registerRequestSchema>
 

@@ -19,8 +19,8 @@ export class HttpOrchestrator {
   readonly dead = new Set<string>()
   readonly #server: Server
   readonly #reply: Omit<RegisterReply, 'worker_id' | 'orchestrator_url'>
-  /** `away`: no answer at all. `postgres_away`: an answer, but no help. */
-  mode: 'up' | 'away' | 'postgres_away' = 'up'
+  /** `away`: no answer at all. `postgres_away`: an answer, but no help. `deaf`: no answer to heartbeats. */
+  mode: 'up' | 'away' | 'postgres_away' | 'deaf' = 'up'
   /** Given to workers as the orchestrator's address; its own when null. */
   advertised: string | null = null
 
@@ -54,7 +54,8 @@ export class HttpOrchestrator {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (this.mode === 'away') return void request.socket.destroy()
+    const isDeaf = this.mode === 'deaf' && request.url === '/v1/worker/heartbeat'
+    if (this.mode === 'away' || isDeaf) return void request.socket.destroy()
     const chunks: Buffer[] = []
     for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
     const body: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'))

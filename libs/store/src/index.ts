@@ -78,6 +78,7 @@ export {
   type RegistrationOutcome,
   type StreamEnds,
 } from './queries/register-app.ts'
+export { replaceWorker } from './queries/replace-worker.ts'
 export type { RunRecord, StepRecord } from './queries/run-record.ts'
 export { stealAfterMs, stealRuns } from './queries/steal-runs.ts'
 export type { TaskSeed } from './queries/task-seed.ts'

@@ -51,6 +51,8 @@ export interface FakeWorkerOptions {
   app?: string
   build?: string
   queue?: string
+  /** Its id before it lost its orchestrator. */
+  replaces?: string
 }
 
 /** The SDK's side of the worker protocol, without Kafka: says what a test tells it to. */
@@ -71,8 +73,9 @@ export class FakeWorker {
   }
 
   registration(): Record<string, unknown> {
-    const { app = 'shop', build = 'b1', queue = 'default', workflows } = this.#options
-    return { worker_id: this.id, app, build, queue, host: 'test', sdk: 'test', concurrency: 10, workflows }
+    const { app = 'shop', build = 'b1', queue = 'default', workflows, replaces } = this.#options
+    const process = { app, build, queue, host: 'test', sdk: 'test', concurrency: 10 }
+    return { worker_id: this.id, ...process, workflows, ...(replaces === undefined ? {} : { replaces }) }
   }
 
   async register(): Promise<Answer<RegisterReply & Problem>> {

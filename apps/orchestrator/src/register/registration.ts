@@ -7,7 +7,13 @@ import {
   type WorkflowDefinition,
 } from '@headrace/schemas'
 import type { Logger } from '@headrace/service'
-import { registerApp, type RegistrationConflict, type Store } from '@headrace/store'
+import {
+  registerApp,
+  type RegistrationConflict,
+  replaceWorker,
+  type Store,
+  type TaskSeed,
+} from '@headrace/store'
 import { ensureRegistrationTopics, streamEnds } from './topics.ts'
 
 /** `POST /v1/worker/register`: what a worker can run becomes known, and its triggers begin. */
@@ -27,6 +33,8 @@ export interface RegistrationOptions {
   brokers: string[]
   streamPartitions: number
   taskPartitions: number
+  /** These runs are queued again: their worker came back without them. */
+  givenBack: (seeds: TaskSeed[]) => void
   /** Where workers send commands. */
   advertisedUrl: () => string
 }
@@ -72,6 +80,8 @@ export function createRegistration(options: RegistrationOptions): Registration {
           'an older build came back while a newer one lives: its workflows and triggers change nothing',
         )
       }
+      if (request.replaces !== undefined)
+        options.givenBack(await replaceWorker(store, { workerId: request.replaces, app: request.app }))
       log.info(
         {
           event: 'worker.registered',

@@ -28,6 +28,8 @@ export type HeartbeatNews =
 
 /** A main loop that has not turned for a minute is dead: without heartbeats others get its runs. */
 const STALLED_MS_MAX = 60_000
+/** What was not answered is said again after this share of the interval: of what is left to the lease no second is waste. */
+const AGAIN_SHARE = 0.25
 /** The loop says that it turns twice a second; a pause of garbage collection is not a stall. */
 const STALLED_MS_MIN = 1_500
 
@@ -50,10 +52,12 @@ function beat(
   let change: HeartbeatChange = { partitions: [], status: 'live' }
   let busy = false
   let again = false
+  let soon: NodeJS.Timeout | undefined
 
-  async function once(): Promise<void> {
+  /** False: nobody took it. */
+  async function once(): Promise<boolean> {
     const stalledMs = Number((process.hrtime.bigint() - Atomics.load(turned, 0)) / 1_000_000n)
-    if (stalledMs > STALLED_MS_MAX) return
+    if (stalledMs > STALLED_MS_MAX) return true
     const body = JSON.stringify({
       worker_id: data.workerId,
       ...change,
@@ -66,8 +70,10 @@ function beat(
         signal: new AbortController().signal,
       })
       tell({ kind: 'answer', status: answer.status, text: answer.text })
+      return answer.status < 500
     } catch (error) {
       tell({ kind: 'no_answer', error: String(error) })
+      return false
     }
   }
 
@@ -78,7 +84,9 @@ function beat(
     const turn = async (): Promise<void> => {
       while (again) {
         again = false
-        await once()
+        const taken = await once()
+        clearTimeout(soon)
+        if (!taken) soon = setTimeout(poke, data.heartbeatMs * AGAIN_SHARE)
       }
     }
     turn()

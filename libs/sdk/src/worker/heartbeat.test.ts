@@ -29,7 +29,7 @@ afterEach(async () => {
   stop = []
 })
 
-async function startHeartbeat() {
+async function startHeartbeat(heartbeatMs = 100) {
   const flag = new Int32Array(new SharedArrayBuffer(4))
   const thread = new Thread(server, { eval: true, workerData: flag.buffer })
   const messages = thread.listenerCount('message')
@@ -43,6 +43,7 @@ async function startHeartbeat() {
     })
   })
   const table = new InHandTable(8)
+  const { promise: death, resolve: tellDeath } = Promise.withResolvers<void>()
   const url = `http://127.0.0.1:${port}`
   const heartbeat = new Heartbeat({
     data: {
@@ -50,11 +51,12 @@ async function startHeartbeat() {
       gatewayUrl: url,
       workerId: 'w1',
       headers: {},
-      heartbeatMs: 100,
+      heartbeatMs,
       inHand: table.buffer,
     },
     log: silent,
     onAnswer: () => {},
+    onDeath: () => tellDeath(),
     onLost: () => {},
     onUnknownWorker: () => {},
   })
@@ -66,7 +68,7 @@ async function startHeartbeat() {
       })
     return beats.find(fits)
   }
-  return { heartbeat, table, flag, beats, until, messages }
+  return { heartbeat, table, flag, beats, until, messages, death }
 }
 
 describe('the heartbeat', () => {
@@ -87,6 +89,12 @@ describe('the heartbeat', () => {
     heartbeat.say({ status: 'draining' })
     expect(await until((beat) => beat['status'] === 'draining')).toMatchObject({ partitions: [0, 3] })
   })
+})
+
+test('a heartbeat whose thread dies says so: without it its worker would be a corpse that goes on taking tasks', async () => {
+  // No interval at all: the thread ends with a TypeError.
+  const { death } = await startHeartbeat(1n as unknown as number)
+  await death
 })
 
 describe('the table of what is in hand', () => {

@@ -7,8 +7,10 @@ import { problemOf } from './http-exchange.ts'
 export interface HeartbeatParams {
   data: Omit<HeartbeatData, 'turned'>
   log: Logger
-  /** Any answer of an orchestrator, also an error. */
+  /** An orchestrator that knows this worker, or whose Postgres is away so that it cannot tell. */
   onAnswer: () => void
+  /** There will be no further heartbeat: the thread is gone. */
+  onDeath: () => void
   onLost: (lost: HeartbeatReply['lost']) => void
   onUnknownWorker: () => void
 }
@@ -20,6 +22,8 @@ export class Heartbeat {
   readonly #params: HeartbeatParams
   #change: HeartbeatChange = { partitions: [], status: 'live' }
   #stopped = false
+  /** Said once an outage. */
+  #isSilent = false
 
   constructor(params: HeartbeatParams) {
     this.#params = params
@@ -33,6 +37,9 @@ export class Heartbeat {
     this.#thread.on('message', (news: HeartbeatNews) => this.#hear(news))
     this.#thread.on('error', (error) => {
       params.log.error({ event: 'heartbeat.fault', error: String(error) }, 'the heartbeat thread died')
+    })
+    this.#thread.on('exit', () => {
+      if (!this.#stopped) params.onDeath()
     })
     this.#thread.unref()
   }
@@ -59,10 +66,11 @@ export class Heartbeat {
     const { log, onAnswer, onLost, onUnknownWorker } = this.#params
     switch (news.kind) {
       case 'no_answer':
-        log.warn(
+        log[this.#isSilent ? 'debug' : 'warn'](
           { event: 'heartbeat.no_answer', error: news.error },
-          'no orchestrator answered the heartbeat',
+          'no orchestrator answered the heartbeat; trying again',
         )
+        this.#isSilent = true
         return
       case 'detour':
         log.warn(
@@ -73,9 +81,12 @@ export class Heartbeat {
       case 'answer':
         break
     }
-    onAnswer()
+    if (this.#isSilent) log.info({ event: 'heartbeat.answered' }, 'an orchestrator answers again')
+    this.#isSilent = false
     if (news.status !== 200) {
       const problem = problemOf({ status: news.status, retryAfterMs: null, text: news.text })
+      // Any other refusal (a revoked key, a body it does not understand) was not counted as a heartbeat either.
+      if (news.status >= 500 || news.status === 429) onAnswer()
       if (problem?.code === 'unknown_worker') onUnknownWorker()
       else
         log.warn(
@@ -84,6 +95,7 @@ export class Heartbeat {
         )
       return
     }
+    onAnswer()
     const reply = JSON.parse(news.text) as HeartbeatReply
     if (reply.status === 'unknown_worker') onUnknownWorker()
     else if (reply.lost.length > 0) onLost(reply.lost)

@@ -16,8 +16,6 @@ export interface HttpLinkParams {
   workerId: string
   route: OrchestratorRoute
   log: Logger
-  /** Any answer of an orchestrator, also an error: it lives. */
-  onAnswer: () => void
   /** The orchestrator does not know this worker (any more): it must register again under a new id. */
   onUnknownWorker: () => void
 }
@@ -136,12 +134,10 @@ export class HttpLink implements WorkerLink {
   }
 
   async #post(body: string): Promise<HttpAnswer | null> {
-    const { route, log, onAnswer } = this.#params
+    const { route, log } = this.#params
     try {
       const signal = this.#closed.signal
-      const answer = await route.post('/v1/worker/commands', body, { timeoutMs: REQUEST_TIMEOUT_MS, signal })
-      onAnswer()
-      return answer
+      return await route.post('/v1/worker/commands', body, { timeoutMs: REQUEST_TIMEOUT_MS, signal })
     } catch (error) {
       log.debug({ event: 'link.no_answer', error: String(error) }, 'no orchestrator answered; sending again')
       return null

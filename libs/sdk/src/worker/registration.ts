@@ -10,7 +10,8 @@ import { type HttpExchange, problemOf } from './http-exchange.ts'
 import type { WorkerSettings } from './settings.ts'
 
 const REQUEST_TIMEOUT_MS = 15_000
-const delays = { initialDelayMs: 200, factor: 2, maxDelayMs: 5_000, jitter: 0.5 }
+/** A restarted orchestrator is found within the longest of them: until then nothing runs here. */
+const delays = { initialDelayMs: 200, factor: 2, maxDelayMs: 2_000, jitter: 0.5 }
 
 /**
  * Says what this worker is and runs, and learns where its tasks and the orchestrator are. Tried until it succeeds or
@@ -21,13 +22,15 @@ export async function register(params: {
   exchange: HttpExchange
   log: Logger
   signal: AbortSignal
+  /** The id under which this worker was registered before; it has dropped all that it had in hand. */
+  replaces: string | null
 }): Promise<RegisterReply | null> {
-  const { settings, exchange, log, signal } = params
+  const { settings, exchange, log, signal, replaces } = params
   for (let attempts = 1; !signal.aborted; attempts += 1) {
     let retryAfterMs = 0
     try {
       const url = `${settings.url}/v1/worker/register`
-      const body = JSON.stringify(requestOf(settings))
+      const body = JSON.stringify(requestOf(settings, replaces))
       const answer = await exchange.post(url, body, { timeoutMs: REQUEST_TIMEOUT_MS, signal })
       if (answer.status === 200) return JSON.parse(answer.text) as RegisterReply
       const problem = problemOf(answer)
@@ -56,7 +59,7 @@ export async function register(params: {
 }
 
 /** A new id each time: an id that was declared dead is dead for good. */
-function requestOf(settings: WorkerSettings): RegisterRequest {
+function requestOf(settings: WorkerSettings, replaces: string | null): RegisterRequest {
   return {
     worker_id: randomUUID(),
     app: settings.app,
@@ -66,5 +69,6 @@ function requestOf(settings: WorkerSettings): RegisterRequest {
     sdk: `typescript/${sdkVersion}`,
     concurrency: settings.concurrency,
     workflows: [...settings.workflows.values()].map((workflow) => workflow.definition),
+    ...(replaces === null ? {} : { replaces }),
   }
 }

@@ -11,7 +11,7 @@ import type { WorkerSettings } from './settings.ts'
 import { TaskLane } from './task-lane.ts'
 
 /** Why a session ended by itself: the worker registers again, under a new id. */
-export type SessionLoss = 'unknown_worker' | 'no_answer'
+export type SessionLoss = 'unknown_worker' | 'no_answer' | 'heartbeat_died'
 
 const TICK_MS = 500
 const STEAL_EVERY_MS = 1_000
@@ -66,17 +66,8 @@ export class WorkerSession {
       // The heartbeat goes the same way, and says it.
       onDetour: () => {},
     })
-    const onAnswer = (): void => {
-      this.#answeredAt = performance.now()
-    }
     const onUnknownWorker = (): void => this.#lose('unknown_worker')
-    this.#link = new HttpLink({
-      workerId: reply.worker_id,
-      route,
-      log: settings.log,
-      onAnswer,
-      onUnknownWorker,
-    })
+    this.#link = new HttpLink({ workerId: reply.worker_id, route, log: settings.log, onUnknownWorker })
     // Twice the slots: those of stuck runs, and of runs that are being given back.
     const inHand = new InHandTable(Math.min(settings.concurrency * 2, 20_000))
     this.#pool = new RunPool({
@@ -96,7 +87,11 @@ export class WorkerSession {
         inHand: inHand.buffer,
       },
       log: settings.log,
-      onAnswer,
+      // Commands that are answered prove nothing: without heartbeats this worker is declared dead all the same.
+      onAnswer: () => {
+        this.#answeredAt = performance.now()
+      },
+      onDeath: () => this.#lose('heartbeat_died'),
       onUnknownWorker,
       onLost: (lost) => {
         for (const run of lost) this.#pool.lose(run)
@@ -156,7 +151,7 @@ export class WorkerSession {
   get loopDelayMs(): number {
     return this.#loopDelayMs
   }
-  /** Member of its group, and heard by an orchestrator within its lease. */
+  /** Member of its group, and its heartbeat was answered within its lease. */
   get isReady(): boolean {
     return !this.#stopping && this.#consumer.state === 'running' && this.#silenceMs() < this.#reply.lease_ms
   }

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { createBroker, tasksTopic } from '@headrace/broker'
 import { eventually, infra } from '@headrace/testing'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -189,6 +191,46 @@ describe('a worker', () => {
     const run = orchestrator.orchestrator.create('flow')
     await expectCompleted(run.id)
     expect(orchestrator.registered).toHaveLength(2)
+    // What it had in hand need not wait until its old id is declared dead.
+    expect(orchestrator.registered.map((one) => one.replaces)).toEqual([
+      undefined,
+      orchestrator.registered[0]?.worker_id,
+    ])
+  })
+
+  test('that cannot serve its health port ends with that error, and a stop does not wait for it', async () => {
+    const taken = createServer()
+    await new Promise<void>((resolve) => {
+      taken.listen(0, '0.0.0.0', resolve)
+    })
+    const { port } = taken.address() as AddressInfo
+    const worker = new Worker({
+      url: orchestrator.url,
+      app: 'test',
+      log: silent,
+      workflows: [flow(() => 1)],
+      health: { port },
+    })
+    await expect(worker.run()).rejects.toThrow('EADDRINUSE')
+    await expect(worker.stop()).rejects.toThrow('EADDRINUSE')
+    taken.close()
+  })
+
+  test('whose heartbeats nobody takes leaves, though its commands are answered', async () => {
+    const worker = await startWorker({
+      workflows: [
+        flow(async (ctx) => {
+          for (let n = 0; n < 1_000; n += 1) await ctx.step.run(`${n}`, () => n)
+        }),
+      ],
+    })
+    await eventually('it is ready', () => worker.ready)
+    orchestrator.mode = 'deaf'
+    const run = orchestrator.orchestrator.create('flow')
+    await sendTask(run)
+    await eventually('it left', () => !worker.ready)
+    orchestrator.mode = 'up'
+    await eventually('and came back', () => orchestrator.registered.length === 2)
   })
 
   test('stays, and sends again, while the orchestrator says that Postgres is away', async () => {
@@ -198,7 +240,7 @@ describe('a worker', () => {
     const run = orchestrator.orchestrator.create('flow')
     await sendTask(run)
     const before = orchestrator.requests.length
-    await eventually('it asked for longer than its lease', () => orchestrator.requests.length > before + 14)
+    await eventually('it asked for longer than its lease', () => orchestrator.requests.length > before + 60)
     orchestrator.mode = 'up'
     await expectCompleted(run.id)
     expect(orchestrator.registered).toHaveLength(1)

@@ -11,6 +11,11 @@ import { register } from './registration.ts'
 import { type SessionLoss, WorkerSession } from './session.ts'
 import { type WorkerOptions, type WorkerSettings, workerSettings } from './settings.ts'
 
+const lossReasons: Record<SessionLoss, string> = {
+  unknown_worker: 'it was declared dead',
+  no_answer: 'no orchestrator answered within the lease',
+  heartbeat_died: 'its heartbeat has ended',
+}
 /** After a stop by signal: time for the program's own last lines, then a body that hangs no longer keeps the process. */
 const EXIT_GRACE_MS = 2_000
 
@@ -93,11 +98,19 @@ export class Worker {
     this.#life = promise
     // Without a caller of `run` nobody awaits it; `stop` tells.
     promise.catch(() => {})
-    await this.#openHealth()
+    try {
+      await this.#openHealth()
+    } catch (error) {
+      reject(error)
+      throw error
+    }
     this.#live().then(resolve, reject)
   }
 
-  /** As on SIGTERM; resolves when everything is given back and left. May be called twice. */
+  /**
+   * As on SIGTERM; resolves when everything is given back and left. May be called twice. Rejects with what ended the
+   * worker, if it had ended by itself.
+   */
   async stop(): Promise<void> {
     this.#stopping.abort()
     await this.#life
@@ -132,10 +145,12 @@ export class Worker {
   /** Session after session, until it is stopped. */
   async #live(): Promise<void> {
     const { signal } = this.#stopping
+    let replaces: string | null = null
     try {
       while (!signal.aborted) {
-        const session = await this.#open()
+        const session = await this.#open(replaces)
         if (session === null) return
+        replaces = session.workerId
         this.#session = session
         const loss = await Promise.race([session.lost, aborted(signal)])
         if (loss === null) await session.stop({ drainMs: this.#settings.drainMs, hurry: this.#hurry.signal })
@@ -150,13 +165,14 @@ export class Worker {
     }
   }
 
-  async #open(): Promise<WorkerSession | null> {
+  async #open(replaces: string | null): Promise<WorkerSession | null> {
     const { log, app, build, queue, workflows } = this.#settings
     const reply = await register({
       settings: this.#settings,
       exchange: this.#exchange,
       log,
       signal: this.#stopping.signal,
+      replaces,
     })
     if (reply === null) return null
     const session = new WorkerSession({
@@ -169,7 +185,7 @@ export class Worker {
       {
         event: 'worker.registered',
         worker_id: reply.worker_id,
-        app,
+        worker_app: app,
         build,
         queue,
         workflows: [...workflows.keys()],
@@ -180,11 +196,9 @@ export class Worker {
   }
 
   async #leave(session: WorkerSession, loss: SessionLoss): Promise<void> {
-    const why =
-      loss === 'unknown_worker' ? 'it was declared dead' : 'no orchestrator answered within the lease'
     this.#settings.log.warn(
       { event: 'worker.lost', code: loss, worker_id: session.workerId },
-      `${why}; what was in hand is dropped, and the worker registers again`,
+      `${lossReasons[loss]}; what was in hand is dropped, and the worker registers again`,
     )
     await session.close()
   }

@@ -1,0 +1,39 @@
+import type { Store } from '../connection.ts'
+import { run, statement } from '../statement.ts'
+import { requeueForgotten } from './recover-runs.ts'
+import type { TaskSeed } from './task-seed.ts'
+
+/** Only of its own app: an id is no secret. */
+const retireStatement = statement(
+  'retire_worker',
+  `update workers set status = 'dead', died_at = now() where id = $1 and app = $2 and status <> 'dead' returning id`,
+)
+
+/** Runs a statement gives back: keeps its locks short. */
+const replaceBatch = 1_000
+
+const inHandStatement = statement(
+  'runs_in_hand',
+  `select r.id, r.epoch from runs r where r.status = 'running' and r.worker_id = $1 order by r.id limit ${replaceBatch}`,
+)
+
+/**
+ * A worker came back under a new id and has dropped what it had in hand under the old one: those runs are queued again
+ * now, and nothing more is claimed under that id. Returns their next tasks. Where the old id was declared dead before,
+ * there is nothing to do: recovery takes its runs back, by its own rules.
+ */
+export async function replaceWorker(
+  store: Store,
+  { workerId, app }: { workerId: string; app: string },
+): Promise<TaskSeed[]> {
+  const retired = await run(store.general, retireStatement, [workerId, app])
+  const seeds: TaskSeed[] = []
+  for (let more = retired.length > 0; more;) {
+    const rows = await run<{ id: string; epoch: number }>(store.general, inHandStatement, [workerId])
+    const runs = rows.map(({ id, epoch }) => ({ runId: id, epoch }))
+    const requeued = await requeueForgotten(store, { workerId, runs })
+    seeds.push(...requeued)
+    more = rows.length === replaceBatch && requeued.length > 0
+  }
+  return seeds
+}
