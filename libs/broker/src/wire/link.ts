@@ -19,6 +19,15 @@ export interface RequestOptions {
   decode?: (payload: Buffer) => Promise<unknown>
 }
 
+/** A request that has no answer yet (ms, monotonic). */
+interface Wait {
+  readonly sentAt: number
+  readonly until: number
+}
+
+const isTimeout = (error: unknown): boolean =>
+  error instanceof Error && error.name === 'KafkaJSRequestTimeoutError'
+
 /**
  * One TCP connection to one broker, opened on first use and never opened again: whoever finds it broken makes another.
  *
@@ -29,6 +38,8 @@ export class Link {
   readonly address: Address
   readonly #broker: Broker
   readonly #connection: ConnectionPool.Connection
+  readonly #requestTimeoutMs: number
+  readonly #underWay = new Set<Wait>()
   #opening: Promise<void> | null = null
   #opened = false
   #closed = false
@@ -36,6 +47,7 @@ export class Link {
   constructor(address: Address, settings: LinkSettings) {
     applyPatches()
     this.address = address
+    this.#requestTimeoutMs = settings.requestTimeoutMs
     const { logger } = settings
     const kafkaLogger = loggers.createLogger({
       // kafkajs logs each refused connection as an error; what matters of it is said by us, once, with a code.
@@ -105,6 +117,10 @@ export class Link {
     await this.open()
     const protocol = this.#protocol(api, options.version)(args)
     const { response } = protocol
+    const requestTimeout = options.timeoutMs ?? protocol.requestTimeout
+    const sentAt = performance.now()
+    const wait = { sentAt, until: sentAt + Math.max(this.#requestTimeoutMs, requestTimeout ?? 0) }
+    this.#underWay.add(wait)
     try {
       const answer = await this.#connection.send({
         request: options.encode === undefined ? protocol.request : withBody(protocol.request, options.encode),
@@ -112,13 +128,26 @@ export class Link {
           decode: options.decode ?? (async (payload) => await response.decode(payload)),
           parse: async (decoded) => (options.raw === true ? decoded : await response.parse(decoded)),
         },
-        requestTimeout: options.timeoutMs ?? protocol.requestTimeout,
+        requestTimeout,
         logResponseError: false,
       })
       return answer as Answer
     } catch (error) {
+      if (isTimeout(error) && !this.#isHeldUp(wait)) this.close()
       throw this.#translate(api, error)
+    } finally {
+      this.#underWay.delete(wait)
     }
+  }
+
+  /**
+   * Whether an older request that has time left explains why this one was not answered: Kafka answers the requests of a
+   * connection in their order. Otherwise the broker hangs, or its machine is gone without a word; TCP notices that after a
+   * quarter of an hour, and until then kafkajs would go on writing into the void.
+   */
+  #isHeldUp(wait: Wait): boolean {
+    const now = performance.now()
+    return [...this.#underWay].some((other) => other.sentAt < wait.sentAt && other.until > now)
   }
 
   /** Ends the connection at once; requests under way reject. May be called twice. */

@@ -87,6 +87,7 @@ export class StubBroker {
   readonly produced: StubBatch[][] = []
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  readonly #deaf = new Set<Socket>()
   #producers = 0
   port = 0
 
@@ -109,6 +110,11 @@ export class StubBroker {
     await promise
   }
 
+  /** The connections there are now stay open, and get no answer any more: as if their other end had lost its power. */
+  deafen(): void {
+    for (const socket of this.#sockets) this.#deaf.add(socket)
+  }
+
   #serve(socket: Socket): void {
     this.#sockets.add(socket)
     socket.on('error', () => undefined)
@@ -125,6 +131,7 @@ export class StubBroker {
   }
 
   #answer(socket: Socket, request: Buffer): void {
+    if (this.#deaf.has(socket)) return
     const apiKey = request.readInt16BE(0)
     const correlationId = request.readInt32BE(4)
     const body = request.subarray(10 + Math.max(0, request.readInt16BE(8)))
