@@ -77,11 +77,7 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
     brokers: config.kafka.brokers,
     clientId: 'headrace-gateway',
     logger: log,
-    topics: {
-      mode: config.kafka.topics,
-      replicationFactor: config.kafka.replicationFactor,
-      minInsyncReplicas: minInsyncReplicas(config.kafka.replicationFactor),
-    },
+    topics: { mode: config.kafka.topics, replicationFactor: config.kafka.replicationFactor },
   })
   context.onStop(async () => await broker.close(), 'kafka')
   health.probe('kafka', async () => {
@@ -151,6 +147,3 @@ async function serve(
   }, 'http server')
   return url
 }
-
-/** With three copies or more, two must hold an event before it counts as accepted; with fewer there is nothing to ask. */
-const minInsyncReplicas = (replicationFactor: number): number => (replicationFactor >= 3 ? 2 : 1)

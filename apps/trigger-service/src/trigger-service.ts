@@ -74,12 +74,7 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     brokers: config.kafka.brokers,
     clientId: 'headrace-trigger-service',
     logger: log,
-    topics: {
-      mode: config.kafka.topics,
-      replicationFactor: config.kafka.replicationFactor,
-      // Of three copies or more, two must hold a dead letter before its cursor passes it.
-      minInsyncReplicas: config.kafka.replicationFactor >= 3 ? 2 : 1,
-    },
+    topics: { mode: config.kafka.topics, replicationFactor: config.kafka.replicationFactor },
   })
   context.onStop(async () => await broker.close(), 'kafka')
 

@@ -18,10 +18,11 @@ export interface SaslOptions {
 export interface TopicSettings {
   /** `create`: make what is missing; `verify`: fail on what is missing; `off`: ask nothing. Default `create`. */
   mode?: 'create' | 'verify' | 'off'
-  /** Copies of each partition. Default 1; production wants 3. */
+  /**
+   * Copies of each partition. Default 1; production wants 3. With three or more, two must hold a record before it counts
+   * as written (`min.insync.replicas`). -1 leaves both to the brokers' own defaults.
+   */
   replicationFactor?: number
-  /** `min.insync.replicas`. Default 1; production wants 2. */
-  minInsyncReplicas?: number
 }
 
 export interface BrokerConfig {

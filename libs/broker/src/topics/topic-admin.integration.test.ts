@@ -1,7 +1,7 @@
 import { infra, readTopic } from '@headrace/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Broker, createBroker } from '../broker.ts'
-import type { TopicSettings } from '../broker-config.ts'
+import type { BrokerLogger, TopicSettings } from '../broker-config.ts'
 import { partitionFor } from './partition-for.ts'
 import { eventsTopic } from './topic-plan.ts'
 
@@ -10,8 +10,8 @@ let brokers: string[]
 let prefix: string
 const open: Broker[] = []
 
-function connect(topics: TopicSettings = {}): Broker {
-  const broker = createBroker({ brokers, clientId: 'test', logger, topics })
+function connect(topics: TopicSettings = {}, log: BrokerLogger = logger): Broker {
+  const broker = createBroker({ brokers, clientId: 'test', logger: log, topics })
   open.push(broker)
   return broker
 }
@@ -43,6 +43,20 @@ describe('topics', () => {
     const configs = (await broker.topics.configs([`${prefix}.events.made`])).get(`${prefix}.events.made`)
     expect(configs?.get('message.timestamp.type')).toEqual({ value: 'LogAppendTime', own: true })
     expect(await broker.topics.list(`${prefix}.events.m`)).toEqual([`${prefix}.events.made`])
+  })
+
+  it('are made by the brokers’ own defaults where the factor is left to them, and what they are is said once', async () => {
+    const said: string[] = []
+    const log = { ...logger, warn: (_fields: object, message = '') => said.push(message) }
+    const { topics } = connect({ replicationFactor: -1 }, log)
+    const plans = ['defaults', 'defaults-too'].map((stream) => eventsTopic(prefix, stream))
+    for (const plan of plans) await topics.ensureTopics([{ ...plan, partitions: 1 }])
+    const [name] = plans.map((plan) => plan.name)
+    expect((await topics.configs([name!])).get(name!)?.get('min.insync.replicas')?.own).toBe(false)
+    expect(said).toEqual([
+      'topics are made with replication factor 1; production wants 3',
+      'topics are made with min.insync.replicas 1; production wants 2',
+    ])
   })
 
   it('made by two at once are made once', async () => {

@@ -93,15 +93,17 @@ class Admin implements TopicAdmin {
   readonly #cluster: Cluster
   readonly #logger: BrokerLogger
   readonly #settings: Required<TopicSettings>
+  /** Codes that are about the cluster, not about one topic: each is logged once, not with every topic made. */
+  readonly #said = new Set<string>()
 
   constructor(cluster: Cluster, settings: TopicSettings, logger: BrokerLogger) {
     this.#cluster = cluster
     this.#logger = logger
-    this.#settings = { mode: 'create', replicationFactor: 1, minInsyncReplicas: 1, ...settings }
+    this.#settings = { mode: 'create', replicationFactor: 1, ...settings }
   }
 
   async ensureTopics(wanted: readonly WantedTopic[]): Promise<EnsureReport> {
-    const { mode, replicationFactor, minInsyncReplicas } = this.#settings
+    const { mode } = this.#settings
     if (mode === 'off') return { created: [], existing: [], warnings: [] }
     const seen = await this.#views(wanted.map(({ name }) => name))
     const missing = wanted.filter(({ name }) => seen.get(name)?.status !== 'known')
@@ -119,12 +121,17 @@ class Admin implements TopicAdmin {
     const existing = wanted.filter(({ name }) => !created.has(name))
     const settingsNow = await this.configs(existing.map(({ name }) => name))
     const warnings = [
-      ...(created.size > 0 ? belowProduction(replicationFactor, minInsyncReplicas) : []),
+      ...(await this.#belowProduction([...created])),
       ...existing.flatMap((topic) => differencesOf(topic, seen.get(topic.name), settingsNow.get(topic.name))),
     ]
-    for (const { code, message, topic } of warnings)
-      this.#logger.warn({ event: `kafka.${code}`, topic }, message)
+    for (const warning of warnings) this.#say(warning)
     return { created: [...created], existing: existing.map(({ name }) => name), warnings }
+  }
+
+  #say({ code, message, topic }: TopicWarning): void {
+    if (topic === undefined && this.#said.has(code)) return
+    if (topic === undefined) this.#said.add(code)
+    this.#logger.warn({ event: `kafka.${code}`, topic }, message)
   }
 
   async describe(
@@ -212,7 +219,7 @@ class Admin implements TopicAdmin {
   async #create(wanted: readonly WantedTopic[]): Promise<Set<string>> {
     const created = new Set<string>()
     if (wanted.length === 0) return created
-    const { replicationFactor, minInsyncReplicas } = this.#settings
+    const { replicationFactor } = this.#settings
     const answer = await this.#askController('CreateTopics', {
       timeout: ADMIN_TIMEOUT_MS,
       validateOnly: false,
@@ -220,7 +227,7 @@ class Admin implements TopicAdmin {
         topic: name,
         numPartitions: partitions,
         replicationFactor,
-        configEntries: entries({ ...config, 'min.insync.replicas': String(minInsyncReplicas) }),
+        configEntries: entries({ ...config, ...minInsyncReplicas(replicationFactor) }),
       })),
     })
     for (const { topic, errorCode, errorMessage } of answer.topicErrors) {
@@ -232,6 +239,25 @@ class Admin implements TopicAdmin {
     }
     await this.#untilVisible(wanted.map(({ name }) => name))
     return created
+  }
+
+  /** What was made is looked at as it is: with a factor of -1 the brokers have decided. All are made alike. */
+  async #belowProduction([topic]: readonly string[]): Promise<TopicWarning[]> {
+    if (topic === undefined) return []
+    const view = (await this.#views([topic])).get(topic)
+    const config = (await this.configs([topic])).get(topic)
+    const replicas = view?.status === 'known' ? view.replicas : null
+    const insync = config?.get('min.insync.replicas')?.value ?? null
+    const warnings: TopicWarning[] = []
+    if (replicas !== null && replicas < PRODUCTION_REPLICATION_FACTOR) {
+      const message = `topics are made with replication factor ${replicas}; production wants ${PRODUCTION_REPLICATION_FACTOR}`
+      warnings.push({ code: 'replication_below_production', message })
+    }
+    if (insync !== null && Number(insync) < PRODUCTION_MIN_INSYNC_REPLICAS) {
+      const message = `topics are made with min.insync.replicas ${insync}; production wants ${PRODUCTION_MIN_INSYNC_REPLICAS}`
+      warnings.push({ code: 'min_insync_replicas_below_production', message })
+    }
+    return warnings
   }
 
   /** A record sent right after the creation must find a leader: on Kafka 4 that takes some 10 to 100 ms. */
@@ -260,21 +286,11 @@ function entries(config: Readonly<Record<string, string>>): { name: string; valu
   return Object.entries(config).map(([name, value]) => ({ name, value }))
 }
 
-function belowProduction(replicationFactor: number, minInsyncReplicas: number): TopicWarning[] {
-  const warnings: TopicWarning[] = []
-  if (replicationFactor < PRODUCTION_REPLICATION_FACTOR) {
-    warnings.push({
-      code: 'replication_below_production',
-      message: `topics are made with replication factor ${replicationFactor}; production wants ${PRODUCTION_REPLICATION_FACTOR}`,
-    })
-  }
-  if (minInsyncReplicas < PRODUCTION_MIN_INSYNC_REPLICAS) {
-    warnings.push({
-      code: 'min_insync_replicas_below_production',
-      message: `topics are made with min.insync.replicas ${minInsyncReplicas}; production wants ${PRODUCTION_MIN_INSYNC_REPLICAS}`,
-    })
-  }
-  return warnings
+/** Set on the topic only with the factor: an explicit 1 would undo a 2 that the brokers have for all topics. */
+function minInsyncReplicas(replicationFactor: number): Record<string, string> {
+  if (replicationFactor < 1) return {}
+  const least = replicationFactor >= PRODUCTION_REPLICATION_FACTOR ? PRODUCTION_MIN_INSYNC_REPLICAS : 1
+  return { 'min.insync.replicas': String(least) }
 }
 
 function differencesOf(
