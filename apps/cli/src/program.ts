@@ -1,7 +1,6 @@
-import { runMain } from '@headrace/service'
+import { runMain, version } from '@headrace/service'
 import { Command, InvalidArgumentError } from 'commander'
 import type { DevOptions } from './dev/dev.ts'
-import { version } from './version.ts'
 
 /**
  * The `headrace` command: `dev` for one machine, and each app alone. Settings of the apps are `HEADRACE_*` only;

@@ -13,6 +13,7 @@ import {
   startManagementServer,
   systemClock,
   toRunningApp,
+  version,
 } from '@headrace/service'
 import type { GatewayConfig } from './config.ts'
 import { createGatewayMetrics } from './gateway-metrics.ts'
@@ -24,7 +25,6 @@ import { type AskOrchestrator, createAskOrchestrator } from './orchestrator/ask-
 import { createOrchestratorLink } from './orchestrator/orchestrator-link.ts'
 import { createPublishEvents } from './produce/publish-events.ts'
 import { createStreamDirectory } from './streams/stream-directory.ts'
-import { version } from './version.ts'
 
 export interface StartGateway {
   config: GatewayConfig

@@ -18,6 +18,7 @@ import {
   startManagementServer,
   systemClock,
   toRunningApp,
+  version,
 } from '@headrace/service'
 import {
   createServerClock,
@@ -45,7 +46,6 @@ import { createRegistration } from './register/registration.ts'
 import { createRunEvents } from './runs/run-events.ts'
 import { createRunWatch } from './runs/run-watch.ts'
 import { createEndOffsets } from './triggers/end-offsets.ts'
-import { version } from './version.ts'
 
 export interface StartOrchestratorOptions {
   config: OrchestratorConfig

@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type Broker, deadLettersTopic } from '@headrace/broker'
-import { createDuty, type Duty, type ServiceContext } from '@headrace/service'
+import { createDuty, type Duty, type ServiceContext, version } from '@headrace/service'
 import { beatInstance, type ServerClock, type Store } from '@headrace/store'
-import { version } from './version.ts'
 
 /** Instances count as live by this; the same beat as workers'. */
 const BEAT_EVERY_MS = 2_000

@@ -52,7 +52,6 @@ export {
 export { KNOWN_SETTINGS } from './setting-names.ts'
 export {
   addressListSetting,
-  authSettings,
   databaseSettings,
   durationSetting,
   integerSetting,
@@ -64,3 +63,4 @@ export {
   switchSetting,
   urlSetting,
 } from './settings.ts'
+export { version } from './version.ts'

@@ -123,8 +123,3 @@ export function listenSettings(defaults: { port: number; managementPort: number 
 export function managementSettings(defaults: { managementPort: number }) {
   return { HEADRACE_MANAGEMENT_PORT: portSetting().default(defaults.managementPort) }
 }
-
-export const authSettings = {
-  /** Are API keys checked. */
-  HEADRACE_AUTH: switchSetting().default(true),
-}

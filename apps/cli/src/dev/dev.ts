@@ -17,9 +17,9 @@ import {
   silentLogger,
   type Stoppable,
   systemClock,
+  version,
 } from '@headrace/service'
 import { parseTriggerServiceConfig, startTriggerService } from '@headrace/trigger-service'
-import { version } from '../version.ts'
 import { activityLines } from './activity-lines.ts'
 import { banner } from './banner.ts'
 import { openDevLog } from './dev-log.ts'

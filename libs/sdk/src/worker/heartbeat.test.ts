@@ -94,7 +94,7 @@ describe('the heartbeat', () => {
 test('a heartbeat whose thread dies says so: without it its worker would be a corpse that goes on taking tasks', async () => {
   // No interval at all: the thread ends with a TypeError.
   const { death } = await startHeartbeat(1n as unknown as number)
-  await death
+  await expect(death).resolves.toBeUndefined()
 })
 
 describe('the table of what is in hand', () => {

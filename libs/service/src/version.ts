@@ -3,5 +3,5 @@ import { z } from 'zod'
 
 const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 
-/** The version of this package: `0.1.0`. */
+/** Of Headrace: its packages are released together, all at one version. */
 export const version = z.object({ version: z.string() }).parse(manifest).version
