@@ -268,6 +268,27 @@ const cases: Case[] = [
   ['a position that is none', { method: 'GET', path: '/v1/events/kept/0/-1' }, 404, 'event_not_found', []],
   ['a stream that is not there', { method: 'GET', path: '/v1/streams/nowhere' }, 404, 'stream_not_found', []],
   [
+    'a stream with a name that none has',
+    { method: 'GET', path: '/v1/streams/a%20b' },
+    404,
+    'stream_not_found',
+    [],
+  ],
+  [
+    'an event of a stream with such a name',
+    { method: 'GET', path: '/v1/events/a%20b/0/0' },
+    404,
+    'stream_not_found',
+    [],
+  ],
+  [
+    'the deletion of a stream with such a name',
+    { method: 'DELETE', path: '/v1/streams/a%20b?confirm=a%20b', body: {} },
+    404,
+    'stream_not_found',
+    [],
+  ],
+  [
     'a stream with a bad name',
     { method: 'PUT', path: '/v1/streams/a.b', body: {} },
     422,

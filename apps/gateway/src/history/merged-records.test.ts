@@ -1,7 +1,7 @@
 import type { IncomingRecord, RangeChunk, ReadRange } from '@headrace/broker'
 import { describe, expect, test } from 'vitest'
 import { mergeRecords } from './merged-records.ts'
-import { SCAN_MS_MAX, SCAN_RECORDS_MAX, scanHistory } from './scan-history.ts'
+import { PAGE_BYTES_MAX, SCAN_MS_MAX, SCAN_RECORDS_MAX, scanHistory } from './scan-history.ts'
 
 const record = (offset: number, timestamp: number): IncomingRecord => ({
   offset,
@@ -107,6 +107,23 @@ describe('a scan of history', () => {
       monotonic: () => (now += SCAN_MS_MAX + 1),
     })
     expect(page).toMatchObject({ scanned: 1, atEnd: false })
+  })
+
+  test('ends its page at the limit of bytes, so that large events are not held by the hundred', async () => {
+    const large = { ...record(0, 0), bytes: PAGE_BYTES_MAX / 4 }
+    const records = {
+      ...endless({ count: 0 }),
+      next: async () => await Promise.resolve({ partition: 0, record: large }),
+    }
+    const page = await scanHistory({
+      stream: 'a',
+      records,
+      filter: everything,
+      limit: 200,
+      monotonic: () => 0,
+    })
+    expect(page.events.length).toBe(4)
+    expect(page.atEnd).toBe(false)
   })
 
   test('passes over what is no event and counts it', async () => {

@@ -28,6 +28,8 @@ export interface HistoryPage {
 /** A rare event must not keep a caller waiting for a whole stream: the page ends, and the next goes on. */
 export const SCAN_RECORDS_MAX = 50_000
 export const SCAN_MS_MAX = 2_000
+/** Of the events of a page: 200 of the largest would be 200 MB of answer, held whole. */
+export const PAGE_BYTES_MAX = 8 * 1024 * 1024
 
 export interface HistoryScan {
   stream: string
@@ -48,14 +50,18 @@ export async function scanHistory({
 }: HistoryScan): Promise<HistoryPage> {
   const page: HistoryPage = { events: [], scanned: 0, unreadable: 0, atEnd: false }
   const until = monotonic() + SCAN_MS_MAX
-  while (page.events.length < limit && page.scanned < SCAN_RECORDS_MAX) {
+  let bytes = 0
+  while (page.events.length < limit && page.scanned < SCAN_RECORDS_MAX && bytes < PAGE_BYTES_MAX) {
     if (page.scanned > 0 && monotonic() > until) return page
     const found = await records.next()
     if (found === null) return { ...page, atEnd: true }
     page.scanned += 1
     const decoded = decodeEvent(stream, { partition: found.partition, ...found.record })
     if (decoded.kind === 'unreadable') page.unreadable += 1
-    else if (passes(decoded.event, filter)) page.events.push(shown(decoded.event, found.record.headers))
+    else if (passes(decoded.event, filter)) {
+      page.events.push(shown(decoded.event, found.record.headers))
+      bytes += found.record.bytes
+    }
   }
   return page
 }

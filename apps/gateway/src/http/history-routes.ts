@@ -8,6 +8,7 @@ import { type HistoryQuery, parseHistoryQuery } from '../history/history-query.t
 import { mergeRecords } from '../history/merged-records.ts'
 import { type HistoryEvent, scanHistory, shown } from '../history/scan-history.ts'
 import { withinDeadline } from '../kafka-deadline.ts'
+import { isStreamName, noStream } from '../streams/read-streams.ts'
 
 export interface HistoryParts {
   broker: Pick<Broker, 'readRange' | 'offsets' | 'offsetsForTime'>
@@ -57,6 +58,7 @@ export function historyRoutes(parts: HistoryParts) {
 
 async function listEvents(query: HistoryQuery, { broker, prefix }: HistoryParts): Promise<object> {
   const { stream, filter, limit, mark, position } = query
+  if (!isStreamName(prefix, stream)) throw noStream(stream)
   const topic = eventsTopic(prefix, stream).name
   const reading = new AbortController()
   const spans =
@@ -113,6 +115,7 @@ async function findEvent(params: EventParams, { broker, prefix }: HistoryParts):
   const where = `${stream}/${partitionText}/${sequenceText}`
   if (!wholeNumber.test(partitionText) || !wholeNumber.test(sequenceText))
     throw new ProblemError('event_not_found', `${where} is not the position of an event`)
+  if (!isStreamName(prefix, stream)) throw noStream(stream)
   const [partition, offset] = [Number(partitionText), Number(sequenceText)]
   const topic = eventsTopic(prefix, stream).name
   const reading = new AbortController()
@@ -143,6 +146,6 @@ async function streamProblem<Answer>(stream: string, work: Promise<Answer>): Pro
     return await work
   } catch (error) {
     if (!(error instanceof BrokerError) || error.code !== 'unknown_topic') throw error
-    throw new ProblemError('stream_not_found', `There is no stream ${stream}`, { cause: error })
+    throw noStream(stream)
   }
 }

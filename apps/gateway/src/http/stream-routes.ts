@@ -7,7 +7,13 @@ import { z } from 'zod'
 import { withinDeadline } from '../kafka-deadline.ts'
 import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
 import { putStream, type PutStreamParts, putStreamSchema } from '../streams/put-stream.ts'
-import { noStream, readStream, streamNames, type StreamOnKafka } from '../streams/read-streams.ts'
+import {
+  isStreamName,
+  noStream,
+  readStream,
+  streamNames,
+  type StreamOnKafka,
+} from '../streams/read-streams.ts'
 import type { StreamDirectory } from '../streams/stream-directory.ts'
 
 export interface StreamParts extends PutStreamParts {
@@ -42,8 +48,7 @@ export function streamRoutes(parts: StreamParts) {
       async handler(request) {
         parseQuery(noQuery, request.query)
         const { stream } = request.params
-        const [found] = await describe([stream], request, parts)
-        return found
+        return await describeOne(stream, request, parts)
       },
     })
     app.route<Named>({
@@ -55,7 +60,7 @@ export function streamRoutes(parts: StreamParts) {
         const { stream } = request.params
         const wanted = parseOrProblem(putStreamSchema, request.body ?? {})
         const made = await withinDeadline(putStream(stream, wanted, parts), CHANGE_MS_MAX)
-        const [found] = await describe([stream], request, parts)
+        const found = await describeOne(stream, request, parts)
         reply.code(made ? 201 : 200)
         return found
       },
@@ -87,28 +92,38 @@ const triggersShape = z.object({
   next_cursor: z.string().nullable(),
 })
 
-/** What Kafka says of the streams, and which triggers read them where the orchestrator can be asked. */
+async function describeOne(stream: string, request: FastifyRequest, parts: StreamParts): Promise<WireStream> {
+  const [found] = await describe([stream], request, parts)
+  if (found === undefined) throw noStream(stream)
+  return found
+}
+
+/**
+ * What Kafka says of the streams, and which triggers read them where the orchestrator can be asked. One that does not
+ * exist is left out: it may have been deleted while a list was made.
+ */
 async function describe(
   streams: readonly string[],
   request: FastifyRequest,
   parts: StreamParts,
 ): Promise<WireStream[]> {
-  const reading = Promise.all(
-    streams.map(async (stream) => {
-      if (stream.includes('/') || streamOf(stream) === '') throw noStream(stream)
-      return await readStream(stream, parts)
-    }),
-  )
+  const reading = Promise.all(streams.map(async (stream) => await readStream(stream, parts).catch(absent)))
   const [found, triggers] = await Promise.all([
     withinDeadline(reading, ASK_MS_MAX),
     triggersByStream(parts.ask, request.headers.authorization),
   ])
-  return found.map((stream: StreamOnKafka) => ({
+  const there = found.filter((stream) => stream !== null)
+  return there.map((stream: StreamOnKafka) => ({
     ...stream,
     triggers: triggers === null ? null : (triggers.get(stream.name) ?? []),
     // No workflow can wait for an event yet.
     waited: triggers === null ? null : false,
   }))
+}
+
+function absent(error: unknown): null {
+  if (error instanceof ProblemError && error.code === 'stream_not_found') return null
+  throw error
 }
 
 async function triggersByStream(
@@ -141,9 +156,10 @@ async function deleteStream(
       errors: [{ pointer: '?confirm', code: 'invalid_query', detail }],
     })
   }
+  if (!isStreamName(prefix, stream)) throw noStream(stream)
   const topic = eventsTopic(prefix, stream).name
   const { failed } = await withinDeadline(broker.topics.describe([topic]), ASK_MS_MAX)
-  if (failed.get(topic) === 'unknown_topic' || stream.includes('/')) throw noStream(stream)
+  if (failed.get(topic) === 'unknown_topic') throw noStream(stream)
   if (topics !== 'create') {
     const detail = `HEADRACE_KAFKA_TOPICS=${topics} forbids to change topics here`
     throw new ProblemError('stream_exists', detail)

@@ -1,5 +1,6 @@
 import { type Broker, BrokerError, eventsTopic, streamOfTopic } from '@headrace/broker'
-import { ProblemError, type WireStream } from '@headrace/schemas'
+import { ProblemError, topicFault, type WireStream } from '@headrace/schemas'
+import { longNameFault } from './stream-directory.ts'
 
 export interface StreamReaderParts {
   broker: Pick<Broker, 'topics' | 'offsets'>
@@ -15,9 +16,14 @@ export async function streamNames({ broker, prefix }: StreamReaderParts): Promis
   return topics.flatMap((topic) => streamOfTopic(prefix, topic) ?? []).sort()
 }
 
+/** Whether a stream can have this name at all; Kafka answers other names with an error of another kind. */
+export const isStreamName = (prefix: string, stream: string): boolean =>
+  !stream.includes('/') && topicFault(stream) === null && longNameFault(prefix, stream) === null
+
 /** Throws `stream_not_found`. A stream whose partitions have no leader now is `unreachable`, not absent. */
 export async function readStream(stream: string, parts: StreamReaderParts): Promise<StreamOnKafka> {
   const { broker, prefix } = parts
+  if (!isStreamName(prefix, stream)) throw noStream(stream)
   const topic = eventsTopic(prefix, stream).name
   const { known, failed } = await broker.topics.describe([topic])
   if (failed.get(topic) === 'unknown_topic') throw noStream(stream)
