@@ -33,7 +33,7 @@ program
     const { example, worker, ...rest } = options
     const devOptions: DevOptions = example && worker !== undefined ? { ...rest, worker } : rest
     const { startDev } = await import('./dev/dev.ts')
-    await runMain({ start: async () => await startDev(devOptions, process.env) })
+    await runMain({ start: async (signal) => await startDev(devOptions, process.env, signal) })
   })
 
 program

@@ -7,10 +7,11 @@ export async function main(env: Environment): Promise<never> {
   let log: ReturnType<typeof createLogger> | null = null
   return await runMain({
     log: () => log,
-    start: async () => {
+    start: async (signal) => {
       const config = parseOrchestratorConfig(env)
       log = createLogger({ name: 'orchestrator', level: config.logLevel })
-      return toStoppable(await startOrchestrator({ config, log, metrics: createMetrics({ process: true }) }))
+      const metrics = createMetrics({ process: true })
+      return toStoppable(await startOrchestrator({ config, log, metrics, signal }))
     },
   })
 }

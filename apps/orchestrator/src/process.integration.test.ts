@@ -49,6 +49,15 @@ test('SIGTERM: callers that wait for a run are answered, and the process ends wi
   expect(await ended).toEqual({ code: 0, signal: null })
 })
 
+test('SIGTERM while it waits for Postgres at its start ends it with 0; it was not ready', async () => {
+  const { process, managementUrl } = await orchestrator({
+    HEADRACE_DATABASE_URL: `postgres://headrace@127.0.0.1:${await freePort()}/headrace`,
+  })
+  await process.waitForLine('schema.waiting')
+  expect((await request(`${managementUrl}/readyz`)).status).toBe(503)
+  expect(await process.kill('SIGTERM')).toEqual({ code: 0, signal: null })
+})
+
 test('without the right to migrate it refuses an empty database, and says what to do', async () => {
   const { url: empty } = await createEmptyDatabase()
   const { process } = await orchestrator({ HEADRACE_DATABASE_URL: empty, HEADRACE_MIGRATE: 'off' })

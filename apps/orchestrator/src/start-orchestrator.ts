@@ -52,6 +52,8 @@ export interface StartOrchestratorOptions {
   log: Logger
   clock?: Clock
   activity?: Activity
+  /** Aborted: stop although the start is not through. */
+  signal?: AbortSignal
   /** Given by a process of its own, with the process's metrics in it. */
   metrics?: Metrics
 }
@@ -72,6 +74,7 @@ export async function startOrchestrator(options: StartOrchestratorOptions): Prom
     clock,
     metrics,
     drainTimeoutMs: config.drainTimeoutMs,
+    signal: options.signal,
     start: async (context) => await assemble(context, options),
   })
   return toRunningApp(service)

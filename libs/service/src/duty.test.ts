@@ -87,6 +87,22 @@ test('an error is logged with its code and counted; the next try is backed off, 
   await duty.stop()
 })
 
+test('work that is done every second is tried every two at the least, and a long outage is not a flood of lines', async () => {
+  const { clock, duty, lines, runs } = setup(async () => {
+    throw new Error('away')
+  })
+  duty.start()
+  await clock.resting()
+  for (let second = 0; second < 60; second += 1) {
+    await clock.advance(1_000)
+    await clock.resting()
+  }
+  expect(runs()).toBeGreaterThan(28)
+  expect(lines.length).toBeLessThan(10)
+  expect(lines.at(-1)).toMatchObject({ retry_ms: 2_000, suppressed: 4 })
+  await duty.stop()
+})
+
 test('runs never overlap, whoever asks', async () => {
   let inFlight = 0
   let most = 0

@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from './clock.ts'
-import type { Logger } from './log.ts'
+import { limited, type Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
 
 /**
@@ -42,8 +42,14 @@ export interface DutyOptions<Result> {
 const JITTER_DEFAULT = 0.1
 /** First pause after an error; doubles with each further one. */
 const BACKOFF_FIRST_MS = 250
-/** Long enough to leave a sick dependency alone, short enough that recovery is seen at once. */
+/**
+ * Long enough to leave a sick dependency alone. What runs every second or so is waited for when the dependency is back:
+ * one that tried every 10 s would add as much to every outage.
+ */
 const BACKOFF_MAX_MS = 10_000
+const BACKOFF_MAX_OF_FREQUENT_MS = 2_000
+/** Between two lines about one outage. */
+const REPEAT_EVERY_MS = 10_000
 
 export function createDuty<Result>(options: DutyOptions<Result>): Duty<Result> {
   const { name, log, clock = systemClock } = options
@@ -89,8 +95,9 @@ export function createDuty<Result>(options: DutyOptions<Result>): Duty<Result> {
         if (stopping.signal.aborted) return
         failures += 1
         meters.failed()
-        const retryMs = backoffMs(failures, options.random ?? Math.random)
-        log.error(
+        const retryMs = backoffMs(failures, options)
+        const said = failures === 1 ? log : limited(log, `duty/${name}`, REPEAT_EVERY_MS, clock)
+        said.error(
           { event: 'duty.failed', duty: name, code: codeOf(error), failures, retry_ms: retryMs, err: error },
           `${name} failed; trying again`,
         )
@@ -130,9 +137,13 @@ function pauseMs({ everyMs, jitter = JITTER_DEFAULT, random = Math.random }: Dut
   return Math.round(everyMs * (1 + jitter * (2 * random() - 1)))
 }
 
-/** Exponential with full jitter in its upper half: 250 ms … 10 s. */
-function backoffMs(failures: number, random: () => number): number {
-  const ceilingMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (failures - 1))
+/** Exponential with full jitter in its upper half: 250 ms … 2 to 10 s. */
+function backoffMs(
+  failures: number,
+  { everyMs, random = Math.random }: Pick<DutyOptions<unknown>, 'everyMs' | 'random'>,
+): number {
+  const maxMs = Math.min(BACKOFF_MAX_MS, Math.max(BACKOFF_MAX_OF_FREQUENT_MS, everyMs))
+  const ceilingMs = Math.min(maxMs, BACKOFF_FIRST_MS * 2 ** (failures - 1))
   return Math.round(ceilingMs * (0.5 + 0.5 * random()))
 }
 

@@ -25,6 +25,38 @@ test('what was acquired is released in reverse order, once, however often stop i
   expect(order).toEqual(['second', 'first'])
 })
 
+test('it is not ready before its start is through, though no check says so', async () => {
+  const health = createHealth()
+  const service = await runService({
+    ...common,
+    health,
+    start: async () => expect(await health.readiness()).toMatchObject({ ready: false }),
+  })
+  expect(await health.readiness()).toEqual({ ready: true, checks: {} })
+  await service.stop()
+})
+
+test('a stop while it starts ends what the start waits for, and releases in order with time to drain', async () => {
+  const stop = new AbortController()
+  const clock = movableClock()
+  let deadlineWhileReleasing: boolean | null = null
+  const starting = runService({
+    ...common,
+    clock,
+    signal: stop.signal,
+    start: async ({ signal, onStop }) => {
+      onStop((deadline) => {
+        deadlineWhileReleasing = deadline.aborted
+      })
+      await clock.sleep(60_000, signal)
+    },
+  })
+  await clock.resting()
+  stop.abort(new Error('SIGTERM while starting'))
+  await expect(starting).rejects.toThrow('SIGTERM while starting')
+  expect(deadlineWhileReleasing).toBe(false)
+})
+
 test('while draining the signal is live and the service not ready; afterwards the signal is aborted', async () => {
   const health = createHealth()
   const seen: unknown[] = []

@@ -12,9 +12,13 @@ import { createMetrics, type Metrics } from './metrics.ts'
  * I3  at the drain deadline `signal` (and each release's own signal) is aborted, so that whatever still waits ends
  * I4  `stop()` may be called any number of times; all calls resolve when the stop is complete
  * I5  a release that throws is logged; those behind it still run
+ * I6  it is not ready before its start is through, whatever checks there are by then
  */
 export interface ServiceContext {
-  /** The root of the service's AbortSignal tree. Aborted at the drain deadline, else when everything is released. */
+  /**
+   * The root of the service's AbortSignal tree. Aborted when it is told to stop before its start is through, at the drain
+   * deadline, else when everything is released.
+   */
   signal: AbortSignal
   log: Logger
   clock: Clock
@@ -32,6 +36,8 @@ export interface ServiceOptions<Handle = void> {
   clock?: Clock
   metrics?: Metrics
   health?: Health
+  /** Aborted by whoever wants it to stop before its start is through: the start rejects, what it acquired is released. */
+  signal?: AbortSignal | undefined
   /** How long releases may take before `signal` is aborted. */
   drainTimeoutMs?: number
 }
@@ -68,7 +74,7 @@ export async function runService<Handle = void>(
   const root = new AbortController()
   const releases: Release[] = []
   const context: ServiceContext = {
-    signal: root.signal,
+    signal: options.signal === undefined ? root.signal : AbortSignal.any([root.signal, options.signal]),
     log,
     clock,
     health,
@@ -81,14 +87,18 @@ export async function runService<Handle = void>(
   const releaseEverything = (): Promise<StopOutcome> =>
     releaseAll({ releases, root, log, clock, drainTimeoutMs })
 
+  // I6
+  const starting = health.check('start')
   let handle: Handle
   try {
     handle = await options.start(context)
   } catch (error) {
-    root.abort(error)
+    // Told to stop: then in order, with the time that this takes.
+    if (options.signal?.aborted !== true) root.abort(error)
     await releaseEverything()
     throw error
   }
+  starting.remove()
   log.info({ event: 'service.started', service: name }, `${name} started`)
 
   const { promise: stopped, resolve } = Promise.withResolvers<StopOutcome>()

@@ -46,7 +46,11 @@ const write = (line: string): void => {
  * each needs the one before; stopped in reverse. After `kill -9` of the whole tree the next start ends what was
  * orphaned on its own data folder, and goes on with the data.
  */
-export async function startDev(options: DevOptions, env: NodeJS.ProcessEnv): Promise<Stoppable> {
+export async function startDev(
+  options: DevOptions,
+  env: NodeJS.ProcessEnv,
+  signal: AbortSignal,
+): Promise<Stoppable> {
   const ports = devPorts(options.port)
   const host = env['HEADRACE_HOST'] ?? '127.0.0.1'
   await checkPorts(ports, host)
@@ -56,6 +60,7 @@ export async function startDev(options: DevOptions, env: NodeJS.ProcessEnv): Pro
   const service = await runService({
     name: 'headrace dev',
     log: silentLogger,
+    signal,
     start: async (context) => await bringUp({ options: { ...options, dataDir }, ports, env, context, fail }),
   })
   // An app that dies of itself takes the others with it, in order: what is left could only mislead.
@@ -98,12 +103,13 @@ async function bringUp({ options, ports, env, context, fail }: BringUp): Promise
   onStop(async () => await devLog.close(), 'log')
 
   const { kafka, postgres } = await startServers(options, env, context)
+  signal.throwIfAborted()
   const environments = appEnvironments(env, ports, {
     brokers: kafka.brokers,
     ownKafka: !env['HEADRACE_KAFKA_BROKERS'],
     databaseUrl: postgres.url,
   })
-  const activity = activityLines(write, () => clock.now())
+  const activity = activityLines(write, clock)
   const keep = async (name: string, starting: Promise<RunningApp>): Promise<void> => {
     const app = await starting
     onStop(async () => await app.stop('headrace dev stops'), name)
@@ -113,7 +119,7 @@ async function bringUp({ options, ports, env, context, fail }: BringUp): Promise
   const orchestrator = parseOrchestratorConfig(environments.orchestrator)
   await keep(
     'orchestrator',
-    startOrchestrator({ config: orchestrator, log: devLog.forApp('orchestrator'), activity }),
+    startOrchestrator({ config: orchestrator, log: devLog.forApp('orchestrator'), activity, signal }),
   )
   const triggerService = parseTriggerServiceConfig(environments.triggerService)
   const gateway = parseGatewayConfig(environments.gateway)
@@ -123,6 +129,7 @@ async function bringUp({ options, ports, env, context, fail }: BringUp): Promise
   )
   await keep('gateway', startGateway({ config: gateway, log: devLog.forApp('gateway'), activity }))
 
+  signal.throwIfAborted()
   if (worker !== undefined)
     await addWorker({ worker, dataDir, env: environments.worker, ports, context, log: devLog.forApp('dev') })
   const address = new URL(postgres.url)
