@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Clock, Logger } from '@headrace/service'
+import { workerLine } from './worker-lines.ts'
 
 export interface WorkerProcessOptions {
   file: string
@@ -19,6 +20,8 @@ export interface WorkerProcess {
 /** First pause before a worker that ended is started again; doubled each time up to the longest. */
 const restartFirstMs = 1_000
 const restartMaxMs = 30_000
+/** Who lived for so long did not die of its start: the next pause is the first again. */
+const healthyAfterMs = 60_000
 
 /**
  * The user's worker program, in a process (group) of its own, so that the order of stopping is ours. It is started
@@ -38,7 +41,7 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     for (const stream of [child.stdout, child.stderr]) {
-      if (stream) createInterface({ input: stream }).on('line', (line) => write(`worker | ${line}`))
+      if (stream) createInterface({ input: stream }).on('line', (line) => write(workerLine(line)))
     }
     child.once('error', (error) => resolve(error.message))
     child.once('close', (code, signal) => resolve(signal ?? `code ${code}`))
@@ -47,18 +50,17 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
   }
 
   async function keepRunning(): Promise<void> {
-    for (
-      let pauseMs = restartFirstMs;
-      !stopping.signal.aborted;
-      pauseMs = Math.min(pauseMs * 2, restartMaxMs)
-    ) {
+    for (let pauseMs = restartFirstMs; ; pauseMs = Math.min(pauseMs * 2, restartMaxMs)) {
+      const startedAtMs = clock.now()
       const how = await runOnce()
       if (stopping.signal.aborted) return
+      if (clock.now() - startedAtMs >= healthyAfterMs) pauseMs = restartFirstMs
       log.error(
         { event: 'dev.worker_ended', code: 'worker_ended', how },
         `the worker ended (${how}); started again in ${pauseMs / 1_000} s`,
       )
       await clock.sleep(pauseMs, stopping.signal).catch(() => undefined)
+      if (stopping.signal.aborted) return
     }
   }
   const running = keepRunning()
