@@ -58,15 +58,22 @@ export function toLaneEvent(record: Extract<LaneRecord, { kind: 'event' }>): Lan
 }
 
 function makeLaneEvent({ event, bytes }: Extract<LaneRecord, { kind: 'event' }>): LaneEvent {
+  const text = JSON.stringify(toInputEvent(event))
   return {
     offset: event.sequenceId,
     timestamp: event.createdAt,
-    bytes,
-    text: JSON.stringify(toInputEvent(event)),
+    bytes: Math.max(bytes, text.length - ENVELOPE_CHARACTERS_MAX),
+    text,
     traceparent:
       event.traceparent !== null && w3cTraceparent.test(event.traceparent) ? event.traceparent : null,
   }
 }
+
+/**
+ * What the gateway lets stand around `data`: key, id, source, type, topic, and the names of the fields. A foreign record may
+ * have a key of a megabyte; what it has beyond this counts as data, else a thousand of them would fit into one window.
+ */
+const ENVELOPE_CHARACTERS_MAX = 4_096
 
 /** Records come from anywhere: what is no trace context would fail the row that stores it, or every trace reader. */
 const w3cTraceparent = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/

@@ -86,6 +86,16 @@ describe('a lane', () => {
     expect(harness.postgres.windows('each')).toEqual([[0], [2]])
   })
 
+  it('counts what a foreign record has around its data against the bytes of a window', async () => {
+    const harness = await started([tens])
+    for (let i = 0; i < 5; i += 1) harness.log.append({ key: 'k'.repeat(400 * 1024) })
+    await harness.settle()
+    expect(harness.postgres.windows('tens')).toEqual([
+      [0, 1],
+      [2, 3],
+    ])
+  })
+
   it('takes no batch behind a hole: it asks again where it is', async () => {
     const harness = await started()
     for (let i = 0; i < 5; i += 1) harness.log.append()

@@ -6,6 +6,7 @@ interface LoggedEvent {
   topic?: string
   timestamp?: number
   data?: Json
+  key?: string | null
   /** Offsets left out before it. */
   hole?: number
 }
@@ -29,14 +30,20 @@ export class PartitionLog {
   }
 
   /** Appends an event; `data` is what it carries. Returns its offset. */
-  append({ topic = 'orders/created', timestamp = 0, data = null, hole = 0 }: LoggedEvent = {}): number {
+  append({
+    topic = 'orders/created',
+    timestamp = 0,
+    data = null,
+    key = null,
+    hole = 0,
+  }: LoggedEvent = {}): number {
     const event = encodeEvent({
       id: `e${this.high}`,
       source: 'test',
       topic,
       eventType: null,
       data,
-      key: null,
+      key,
       time: timestamp,
       traceparent: null,
       dedup: false,
