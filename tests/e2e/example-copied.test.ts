@@ -50,10 +50,11 @@ beforeAll(async () => {
   await writeFile(join(folder, '.npmrc'), `@headrace:registry=${registry.url}\n`)
 }, 300_000)
 
-test('what is packed is compiled JavaScript, without tests', () => {
+test('what is packed is compiled JavaScript with its license, without tests or maps to sources that are not there', () => {
   for (const { name, files: packed } of registry.packages) {
-    const sources = packed.filter((file) => /\.test\.|(?<!\.d)\.ts$/.test(file))
-    expect({ name, sources }).toEqual({ name, sources: [] })
+    const others = packed.filter((file) => /\.(test|fixture)\.|\.map$|(?<!\.d)\.ts$/.test(file))
+    expect({ name, others }).toEqual({ name, others: [] })
+    expect(packed).toContain('LICENSE')
     expect(packed).toContain('dist/index.js')
   }
   expect(registry.packages.find((one) => one.name === '@headrace/sdk')?.files).toContain(
