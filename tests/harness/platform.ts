@@ -24,6 +24,15 @@ export interface Platform {
 
 export type AppName = 'gateway' | 'orchestrator' | 'trigger-service'
 
+const started = new Set<TestProcess>()
+
+/** Ends what this module has started: for a file whose tests each have a platform of their own. */
+export async function endProcesses(): Promise<void> {
+  const ending = [...started]
+  started.clear()
+  await Promise.all(ending.map(async (process) => await process.kill()))
+}
+
 /** One app in a process; resolves when it says that it is ready. `port` starts it again where it was. */
 export async function startApp(
   name: AppName,
@@ -44,6 +53,7 @@ export async function startApp(
     ...options.env,
     ...env,
   })
+  started.add(process)
   const app = {
     process,
     url: `http://127.0.0.1:${port}`,
@@ -122,6 +132,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestProcess> 
       ...options.env,
     },
   })
+  started.add(process)
   if (options.waitUntilLive !== false) {
     await eventually(`${host} has partitions`, async () => {
       const live = await liveWorkers(options.gatewayUrl)
