@@ -19,12 +19,12 @@ describe('a lane starts', () => {
 
 describe('a cursor compared with its log', () => {
   it('fits anywhere from the low to the high mark', () => {
-    expect(gapOf({ nextOffset: 3 }, { low: 3, high: 9 }).kind).toBe('none')
-    expect(gapOf({ nextOffset: 9 }, { low: 3, high: 9 }).kind).toBe('none')
+    expect(gapOf({ nextOffset: 3, lastOffset: null }, { low: 3, high: 9 }).kind).toBe('none')
+    expect(gapOf({ nextOffset: 9, lastOffset: null }, { low: 3, high: 9 }).kind).toBe('none')
   })
 
   it('below the low mark has lost the events between', () => {
-    expect(gapOf({ nextOffset: 1 }, { low: 3, high: 9 })).toEqual({
+    expect(gapOf({ nextOffset: 1, lastOffset: null }, { low: 3, high: 9 })).toEqual({
       kind: 'gap',
       code: 'events_expired',
       lost: 2,
@@ -32,6 +32,8 @@ describe('a cursor compared with its log', () => {
   })
 
   it('beyond the high mark belongs to another log', () => {
-    expect(gapOf({ nextOffset: 10 }, { low: 3, high: 9 }).kind).toBe('recreated_or_truncated')
+    expect(gapOf({ nextOffset: 10, lastOffset: null }, { low: 3, high: 9 }).kind).toBe(
+      'recreated_or_truncated',
+    )
   })
 })
