@@ -42,7 +42,9 @@ export interface WireCursor {
   next_offset: number
   end_offset: number | null
   lag: number | null
+  /** Null: not known. A window is held in the memory of its lane's owner; the cursor tells where it begins, not what it holds. */
   open_window: { events: number; since: string } | null
+  /** Null: not known. It takes the log time of the record at `next_offset`, a read of the log for each cursor of a list. */
   retention_margin_seconds: number | null
 }
 
