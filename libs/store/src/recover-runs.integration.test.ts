@@ -72,6 +72,24 @@ const beat = async (changes: Partial<Heartbeat> = {}) =>
     ...changes,
   })
 
+test('a heartbeat that nobody waits for any more says nothing: its list is of long ago', async () => {
+  const id = await inHand()
+  await beat()
+  const list = {
+    workerId: worker,
+    status: 'live' as const,
+    partitions: [],
+    runs: [],
+    stealing: false,
+    stalledMs: 0,
+  }
+  await expect(heartbeatWorker(scene.store, list, AbortSignal.abort(new Error('late')))).rejects.toThrow(
+    'late',
+  )
+  expect(await getRun(scene.store, id)).toMatchObject({ status: 'running', epoch: 1 })
+  expect(await beat({ runs: [{ runId: id, epoch: 1 }] })).toEqual({ status: 'ok', lost: [], requeued: [] })
+})
+
 describe('a worker without a heartbeat for 8 s', () => {
   test('is dead; its runs are queued at the next epoch with their steps, and its late commands are lost', async () => {
     const id = await inHand()

@@ -56,6 +56,11 @@ const nameOf = (daysAgo: number): string => partitionName('runs', now - daysAgo 
 test('a day without a live or kept run is dropped, with its steps and all that belongs to its runs', async () => {
   const old = await oldRun(9, 'completed')
   const kept = await oldRun(5, 'completed')
+  // More than one statement deletes.
+  await scene.row(
+    `insert into run_notes (run_id, epoch, kind) select $1, n, 'released' from generate_series(2, 25000) n`,
+    [old],
+  )
   expect(await dropOrTrimPartitions(scene.store)).toEqual({ dropped: [nameOf(9)], deleted: 0 })
   expect(await there(old)).toEqual(none)
   expect(await there(kept)).toEqual(all)

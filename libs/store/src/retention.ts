@@ -14,6 +14,8 @@ export const retentionDefault: Retention = { endedMs: 7 * dayMs, failedMs: 30 * 
 const trimBatch = 1_000
 /** Deletes of one call: the duty comes again, and a long backlog must not hold its connection for minutes. */
 const trimBatchesMax = 50
+/** Rows beside runs that a delete takes at once; they are small. */
+const sideBatch = 10_000
 /** Detaching waits for statements that still read the partition; then for the next sweep. */
 const detachTimeoutMs = 60_000
 
@@ -58,12 +60,24 @@ export async function dropOrTrimPartitions(
 async function dropDay(store: Store, day: number, detachPending: boolean): Promise<boolean> {
   const bounds = [runIdFloor(day), runIdFloor(day + dayMs)]
   for (const table of ['run_notes', 'run_ids', 'waits'])
-    await store.general.query(`delete from ${table} where run_id >= $1 and run_id < $2`, bounds)
+    if (!(await deleteBeside(store, table, bounds))) return false
   const stepsPartition = (await listPartitions(store.general, 'steps')).find(
     (partition) => partition.name === partitionName('steps', day),
   )
   if (stepsPartition && !(await dropPartition(store, { table: 'steps', ...stepsPartition }))) return false
   return await dropPartition(store, { table: 'runs', name: partitionName('runs', day), detachPending })
+}
+
+/** By batches: a busy day's rows in one statement would take longer than a statement may, and so never go. */
+async function deleteBeside(store: Store, table: string, bounds: string[]): Promise<boolean> {
+  for (let batch = 0; batch < trimBatchesMax; batch += 1) {
+    const { rowCount } = await store.general.query(
+      `delete from ${table} where ctid = any (array(select ctid from ${table} where run_id >= $1 and run_id < $2 limit ${sideBatch}))`,
+      bounds,
+    )
+    if ((rowCount ?? 0) < sideBatch) return true
+  }
+  return false
 }
 
 /**

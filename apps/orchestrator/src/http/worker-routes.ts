@@ -51,15 +51,16 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     config: { scope: 'worker' },
     handler: async (request): Promise<HeartbeatReply> => {
       const beat = parseOrProblem(heartbeatRequestSchema, request.body)
-      const beating = async (): Promise<HeartbeatOutcome> => {
-        const outcome = await heartbeatWorker(store, {
+      const beating = async (late: AbortSignal): Promise<HeartbeatOutcome> => {
+        const listed = {
           workerId: beat.worker_id,
           status: beat.status,
           partitions: beat.partitions,
           runs: beat.runs.map(({ run_id: runId, epoch }) => ({ runId, epoch })),
           stealing: beat.stealing,
           stalledMs: beat.stalled_ms,
-        })
+        }
+        const outcome = await heartbeatWorker(store, listed, late)
         // Also when the answer comes too late: what went back must reach another worker.
         options.beaten(outcome)
         return outcome

@@ -1,5 +1,5 @@
 import type { OutgoingRecord, ProduceOutcome } from '@headrace/broker'
-import { silentLogger, systemClock } from '@headrace/service'
+import { createLogger, silentLogger, systemClock } from '@headrace/service'
 import { expect, test } from 'vitest'
 import { createDeadLetters, type DeadLetter } from './dead-letters.ts'
 
@@ -51,6 +51,27 @@ test('a dead letter that Kafka did not take is written again until it did', asyn
       run_id: 'a',
     },
   })
+})
+
+test('a dead letter that Kafka has not taken when the process ends is told in the log', async () => {
+  const lines: string[] = []
+  const letters = createDeadLetters({
+    prefix: 'test',
+    log: createLogger({ name: 'test', level: 'error', stream: { write: (line) => void lines.push(line) } }),
+    clock: systemClock,
+    written: () => undefined,
+    producer: {
+      produce: async (records) =>
+        await Promise.resolve(
+          records.map((): ProduceOutcome => ({ status: 'unknown', code: 'timeout', message: 'no answer' })),
+        ),
+    },
+  })
+  letters.add([letter('a')])
+  await letters.stop()
+  expect(lines.map((line): unknown => JSON.parse(line))).toMatchObject([
+    { event: 'dead_letter.dropped', run_id: 'a', reason: 'worker_lost' },
+  ])
 })
 
 test('a payload that is too large is cut, and says so', async () => {

@@ -22,7 +22,7 @@ export interface DeadLetter {
 export interface DeadLetters {
   add(letters: readonly DeadLetter[]): void
   start(): void
-  /** Tries once more what is left. */
+  /** Tries once more what is left; what Kafka does not take then is told in the log. */
   stop(): Promise<void>
 }
 
@@ -67,8 +67,8 @@ export function createDeadLetters(options: DeadLettersOptions): DeadLetters {
     }
   }
 
-  function keep(letters: DeadLetter[]): void {
-    for (const dropped of letters.splice(0, letters.length - WAITING_MAX)) {
+  function keep(letters: DeadLetter[], most = WAITING_MAX): void {
+    for (const dropped of letters.splice(0, letters.length - most)) {
       log.error(
         {
           event: 'dead_letter.dropped',
@@ -76,7 +76,7 @@ export function createDeadLetters(options: DeadLettersOptions): DeadLetters {
           run_id: dropped.runId,
           reason: dropped.reason,
         },
-        'too many dead letters wait for Kafka; this one is told here only',
+        'Kafka has not taken this dead letter, and it cannot wait any longer: it is told here only',
       )
     }
     waiting = letters
@@ -101,6 +101,7 @@ export function createDeadLetters(options: DeadLettersOptions): DeadLetters {
     async stop() {
       await duty.stop()
       await writeAll()
+      keep(waiting, 0)
     },
   }
 }

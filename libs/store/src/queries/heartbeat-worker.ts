@@ -71,13 +71,20 @@ const lostStatement = statement(
  * One heartbeat. A run is forgotten when two heartbeats in a row, both sent with no steal in flight, leave it out:
  * the first may have been sent before the claim and have come late, but heartbeats are sent one after the other, so
  * the second was sent after the claim that put the run into these hands, and would list it.
+ * So a heartbeat that nobody waits for any more (`late`) is dropped unwritten: where Postgres hung, those of seconds ago
+ * would come all at once, after claims that none of them can know of.
  */
-export async function heartbeatWorker(store: Store, beat: Heartbeat): Promise<HeartbeatOutcome> {
+export async function heartbeatWorker(
+  store: Store,
+  beat: Heartbeat,
+  late?: AbortSignal,
+): Promise<HeartbeatOutcome> {
   const ids = beat.runs.map((each) => each.runId)
   const epochs = beat.runs.map((each) => each.epoch)
   const absent = beat.stealing
     ? []
     : await run<{ id: string; epoch: number }>(store.general, absentStatement, [beat.workerId, ids, epochs])
+  late?.throwIfAborted()
   const [before] = await run<{ absent_runs: string[]; absent_epochs: number[] }>(
     store.general,
     beatStatement,
