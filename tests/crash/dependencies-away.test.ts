@@ -112,7 +112,7 @@ test('with Kafka away a publish is answered 503 with Retry-After, nothing hangs,
   }
   const unanswered = records.filter((record) => record.headers['ce_id']?.startsWith('burst-')).length
   expect(unanswered).toBeGreaterThanOrEqual(answers.filter((answer) => answer.status === 200).length)
-  // An event whose answer was `unknown` and that was written starts its run as well; a repeat of an id starts none.
+  // An event whose answer was `unknown` and that was written starts its run.
   const runs = await allEnded(
     url,
     'three_steps',

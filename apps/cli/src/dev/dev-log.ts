@@ -7,16 +7,12 @@ import { createLogger, type Logger, type LogLevel } from '@headrace/service'
 const LOG_BYTES_MAX = 10 * 1024 * 1024
 
 export interface DevLog {
-  forApp(name: string): Logger
+  forApp(name: string, level: LogLevel): Logger
   close(): Promise<void>
 }
 
 /** The apps' logs, in a file of the data folder; errors are shown in the terminal too, as one short line. */
-export async function openDevLog(
-  dataDir: string,
-  level: LogLevel,
-  write: (line: string) => void,
-): Promise<DevLog> {
+export async function openDevLog(dataDir: string, write: (line: string) => void): Promise<DevLog> {
   const folder = join(dataDir, 'logs')
   await mkdir(folder, { recursive: true })
   const file = join(folder, 'headrace.log')
@@ -35,7 +31,7 @@ export async function openDevLog(
     },
   }
   return {
-    forApp: (name) => createLogger({ name, level, stream: tee }),
+    forApp: (name, level) => createLogger({ name, level, stream: tee }),
     close: async () => {
       await new Promise<void>((resolve) => stream.end(resolve))
     },

@@ -99,7 +99,7 @@ async function bringUp({ options, ports, env, context, fail }: BringUp): Promise
   onStop(async () => await lock.release(), 'data folder')
   // Before anything of ours runs: its runs go to the new worker instead of timing out in the old one's hands.
   await endOrphans({ program: 'node', folder: dataDir, stopSignal: 'SIGKILL' })
-  const devLog = await openDevLog(dataDir, 'info', write)
+  const devLog = await openDevLog(dataDir, write)
   onStop(async () => await devLog.close(), 'log')
 
   const { kafka, postgres } = await startServers(options, env, context)
@@ -119,19 +119,38 @@ async function bringUp({ options, ports, env, context, fail }: BringUp): Promise
   const orchestrator = parseOrchestratorConfig(environments.orchestrator)
   await keep(
     'orchestrator',
-    startOrchestrator({ config: orchestrator, log: devLog.forApp('orchestrator'), activity, signal }),
+    startOrchestrator({
+      config: orchestrator,
+      log: devLog.forApp('orchestrator', orchestrator.logLevel),
+      activity,
+      signal,
+    }),
   )
   const triggerService = parseTriggerServiceConfig(environments.triggerService)
   const gateway = parseGatewayConfig(environments.gateway)
   await keep(
     'trigger service',
-    startTriggerService({ config: triggerService, log: devLog.forApp('trigger-service'), activity }),
+    startTriggerService({
+      config: triggerService,
+      log: devLog.forApp('trigger-service', triggerService.logLevel),
+      activity,
+    }),
   )
-  await keep('gateway', startGateway({ config: gateway, log: devLog.forApp('gateway'), activity }))
+  await keep(
+    'gateway',
+    startGateway({ config: gateway, log: devLog.forApp('gateway', gateway.logLevel), activity }),
+  )
 
   signal.throwIfAborted()
   if (worker !== undefined)
-    await addWorker({ worker, dataDir, env: environments.worker, ports, context, log: devLog.forApp('dev') })
+    await addWorker({
+      worker,
+      dataDir,
+      env: environments.worker,
+      ports,
+      context,
+      log: devLog.forApp('dev', 'info'),
+    })
   const address = new URL(postgres.url)
   for (const line of banner({
     version,

@@ -29,7 +29,7 @@ type NotWritten = Exclude<ProduceOutcome, { status: 'written' }>
 
 function problemOfOutcome(outcome: NotWritten): ProblemError {
   if (outcome.status === 'unknown') {
-    const detail = `Kafka's answer is missing, so the event may have been written or not (${outcome.message}); send it again with the same id, which is then recognised as a repeat`
+    const detail = `Kafka's answer is missing, so the event may have been written or not (${outcome.message}); send it again with the same id, which marks it as a repeat`
     return new ProblemError('unknown', detail)
   }
   switch (outcome.code) {

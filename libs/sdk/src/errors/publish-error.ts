@@ -5,7 +5,7 @@ import { ApiError } from './api-error.ts'
 export interface PublishFailure {
   /** Its place in the list that was given. */
   index: number
-  /** Its id: publishing again with it starts nothing twice. */
+  /** Its id: publish again with it, so that a second record can be told for a repeat. */
   id: string
   problem: Problem
 }

@@ -10,6 +10,9 @@ const mail = workflow({ id: 'mail', queue: 'slow' }, () => 1)
 
 describe('a worker’s settings', () => {
   test('come from its options, else from the environment', () => {
+    expect(workerSettings({ workflows: [report] }, { ...env, HEADRACE_DRAIN_TIMEOUT: '5' }).drainMs).toBe(
+      5_000,
+    )
     expect(workerSettings({ workflows: [report] }, { ...env, HEADRACE_DRAIN_TIMEOUT: '5s' })).toMatchObject({
       url: 'http://localhost:8080',
       apiKey: null,

@@ -174,7 +174,9 @@ function buildOf(text: string | null, workflows: ReadonlyMap<string, AnyWorkflow
 }
 
 function drainMsOf(timeout: number | string | null): number {
-  const ms = durationMs(timeout ?? DRAIN_TIMEOUT_DEFAULT)
+  // In an environment a number is text; it means seconds there as in code.
+  const seconds = typeof timeout === 'string' && /^\d+(?:\.\d+)?$/.test(timeout) ? Number(timeout) : timeout
+  const ms = durationMs(seconds ?? DRAIN_TIMEOUT_DEFAULT)
   if (ms === null)
     throw new TypeError(`HEADRACE_DRAIN_TIMEOUT must be a duration such as 25s, not "${timeout}"`)
   return ms

@@ -27,7 +27,7 @@ export interface NewEvent<Data = unknown> {
   eventType?: string
   /** Chooses the partition, and so what is kept in order; without one, the topic does. At most 1,024 bytes. */
   key?: string
-  /** Repeats of (source, id) within 24 h start nothing twice. Made by the client when absent. */
+  /** Stays the same when the client sends again, so that (source, id) tells a repeat. Made by the client when absent. */
   id?: string
   source?: string
 }
