@@ -35,6 +35,15 @@ export async function measureRecovery(stage: Stage): Promise<Record<string, numb
     if (name === 'trigger-service') platform.triggerServices[0] = app
     seconds[name] = round(median(times))
   }
+  for (const server of ['kafka', 'postgres'] as const) {
+    const times: number[] = []
+    for (let n = 0; n < rounds; n += 1) {
+      const startMs = performance.now()
+      await stage.restart(server)
+      times.push(await throughSeconds(stage, startMs))
+    }
+    seconds[server] = round(median(times))
+  }
   const times: number[] = []
   for (let n = 0; n < rounds; n += 1) {
     const worker = await stage.startWorker()

@@ -15,16 +15,20 @@ export interface Stage {
   platform: Platform
   journal: string
   startWorker(concurrency?: number): Promise<TestProcess>
+  /** kill -9, and at once the same server again on the same port and data. */
+  restart(server: 'kafka' | 'postgres'): Promise<void>
   end(): Promise<void>
 }
 
 export async function openStage(): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), 'headrace-bench-'))
   const settings = { dataDir: folder, env: process.env, onProgress: console.error }
-  const [kafka, postgres] = await Promise.all([
-    startKafka({ ...settings, large: true }),
-    startPostgres({ ...settings, settings: { shared_buffers: '512MB', max_wal_size: '4GB' } }),
-  ])
+  const begin = {
+    kafka: async () => await startKafka({ ...settings, large: true }),
+    postgres: async () =>
+      await startPostgres({ ...settings, settings: { shared_buffers: '512MB', max_wal_size: '4GB' } }),
+  }
+  const [kafka, postgres] = await Promise.all([begin.kafka(), begin.postgres()])
   await migrate(postgres.url)
   const store = openStore({ url: postgres.url, applicationName: 'bench' })
   const platform = await startPlatform({
@@ -35,7 +39,7 @@ export async function openStage(): Promise<Stage> {
   })
   const journal = join(folder, 'first-steps.txt')
   let builds = 0
-  return {
+  const stage: Stage = {
     folder,
     kafka,
     postgres,
@@ -63,12 +67,18 @@ export async function openStage(): Promise<Stage> {
       )
       return worker
     },
+    restart: async (server) => {
+      await stage[server].kill()
+      if (server === 'kafka') stage.kafka = await begin.kafka()
+      else stage.postgres = await begin.postgres()
+    },
     end: async () => {
       await endEverything()
       await store.close()
-      await postgres.stop()
-      await kafka.stop()
+      await stage.postgres.stop()
+      await stage.kafka.stop()
       await rm(folder, { recursive: true, force: true })
     },
   }
+  return stage
 }
