@@ -68,7 +68,6 @@ export {
   type LostRun,
   recoverDeadWorkers,
   type Recovered,
-  requeueForgotten,
   workerDeadAfterMs,
 } from './queries/recover-runs.ts'
 export {

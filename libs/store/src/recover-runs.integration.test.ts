@@ -1,4 +1,4 @@
-import { createDatabase } from '@headrace/testing'
+import { createDatabase, eventually } from '@headrace/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { completeOf, openScene, type Scene, stepOf, workerOf } from './fixtures/scene.ts'
 import {
@@ -14,6 +14,7 @@ import {
   listRunNotes,
   listWorkers,
   recoverDeadWorkers,
+  replaceWorker,
   upsertWorker,
 } from './index.ts'
 
@@ -253,6 +254,27 @@ describe('a heartbeat', () => {
       status: 'draining',
     })
   })
+})
+
+test('a worker that came back under a new id is retired and its runs queued at one moment: recovery counts no loss', async () => {
+  const id = await inHand()
+  const holder = await scene.store.general.connect()
+  await holder.query('begin')
+  await holder.query('select from runs where id = $1 for update', [id])
+  const replacing = replaceWorker(scene.store, { workerId: worker, app: workerOf(worker).app })
+  await eventually('it waits for the run', async () => {
+    const { rows } = await scene.store.general.query<{ waiting: boolean }>(
+      `select exists (select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock') as waiting`,
+    )
+    return rows[0]?.waiting
+  })
+  expect(await scene.row('select status from workers where id = $1', [worker])).toMatchObject({
+    status: 'live',
+  })
+  await holder.query('commit')
+  holder.release()
+  expect(await replacing).toMatchObject([{ runId: id, epoch: 2, lost: 0 }])
+  expect(await recover('judge', { everyDeath: true })).toMatchObject({ requeued: [] })
 })
 
 test('what died a day ago is forgotten, but never with a run in hand', async () => {

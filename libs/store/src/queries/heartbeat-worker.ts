@@ -1,5 +1,6 @@
 import type { Store } from '../connection.ts'
 import { run, statement } from '../statement.ts'
+import { withRetries } from '../fault.ts'
 import { requeueForgotten } from './recover-runs.ts'
 import type { TaskSeed } from './task-seed.ts'
 
@@ -102,7 +103,9 @@ export async function heartbeatWorker(
   const forgotten = absent
     .filter((row) => absentBefore.has(`${row.id}/${row.epoch}`))
     .map((row) => ({ runId: row.id, epoch: row.epoch }))
-  const requeued = await requeueForgotten(store, { workerId: beat.workerId, runs: forgotten })
+  const requeued = await withRetries(
+    async () => await requeueForgotten(store.hot, { workerId: beat.workerId, runs: forgotten }),
+  )
   const lost =
     ids.length === 0
       ? []

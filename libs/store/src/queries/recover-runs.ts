@@ -2,7 +2,7 @@ import { LOST_MAX } from '@headrace/core'
 import { limits } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
-import { run, statement } from '../statement.ts'
+import { type Connection, run, statement } from '../statement.ts'
 import { type SeedRow, type TaskSeed, toTaskSeed } from './task-seed.ts'
 
 /** Four heartbeats of 2 s. */
@@ -167,20 +167,17 @@ export async function recoverDeadWorkers(
 
 /** Gives back runs their worker does not know. Fenced as everything else: a run that moved on is left alone. */
 export async function requeueForgotten(
-  store: Store,
+  connection: Connection,
   request: { workerId: string; runs: { runId: string; epoch: number }[] },
 ): Promise<TaskSeed[]> {
   if (request.runs.length === 0) return []
-  const rows = await withRetries(
-    async () =>
-      await run<BackRow>(store.hot, requeueStatement, [
-        request.workerId,
-        null,
-        limits.taskInputBytesMax,
-        request.runs.map((each) => each.runId),
-        request.runs.map((each) => each.epoch),
-      ]),
-  )
+  const rows = await run<BackRow>(connection, requeueStatement, [
+    request.workerId,
+    null,
+    limits.taskInputBytesMax,
+    request.runs.map((each) => each.runId),
+    request.runs.map((each) => each.epoch),
+  ])
   return rows.map(toTaskSeed)
 }
 

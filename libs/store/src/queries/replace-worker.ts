@@ -1,5 +1,6 @@
 import type { Store } from '../connection.ts'
-import { run, statement } from '../statement.ts'
+import { withRetries } from '../fault.ts'
+import { run, statement, transaction } from '../statement.ts'
 import { requeueForgotten } from './recover-runs.ts'
 import type { TaskSeed } from './task-seed.ts'
 
@@ -26,14 +27,20 @@ export async function replaceWorker(
   store: Store,
   { workerId, app }: { workerId: string; app: string },
 ): Promise<TaskSeed[]> {
-  const retired = await run(store.general, retireStatement, [workerId, app])
-  const seeds: TaskSeed[] = []
-  for (let more = retired.length > 0; more;) {
-    const rows = await run<{ id: string; epoch: number }>(store.general, inHandStatement, [workerId])
-    const runs = rows.map(({ id, epoch }) => ({ runId: id, epoch }))
-    const requeued = await requeueForgotten(store, { workerId, runs })
-    seeds.push(...requeued)
-    more = rows.length === replaceBatch && requeued.length > 0
-  }
-  return seeds
+  // One transaction: between the verdict and the giving back, recovery would count a loss for each of the runs.
+  return await withRetries(
+    async () =>
+      await transaction(store.hot, async (client) => {
+        const retired = await run(client, retireStatement, [workerId, app])
+        const seeds: TaskSeed[] = []
+        for (let more = retired.length > 0; more;) {
+          const rows = await run<{ id: string; epoch: number }>(client, inHandStatement, [workerId])
+          const runs = rows.map(({ id, epoch }) => ({ runId: id, epoch }))
+          const requeued = await requeueForgotten(client, { workerId, runs })
+          seeds.push(...requeued)
+          more = rows.length === replaceBatch && requeued.length > 0
+        }
+        return seeds
+      }),
+  )
 }
