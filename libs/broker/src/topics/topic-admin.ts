@@ -9,7 +9,7 @@ import type { TopicPlan } from './topic-plan.ts'
 const PRODUCTION_REPLICATION_FACTOR = 3
 const PRODUCTION_MIN_INSYNC_REPLICAS = 2
 /** How long a new topic may take until every partition has a leader, and how often that is looked at (ms). */
-const CREATED_WITHIN_MS = 10_000
+const VISIBLE_WITHIN_MS = 10_000
 const LOOK_EVERY_MS = 50
 /** How long Kafka may take to create or delete (ms). */
 const ADMIN_TIMEOUT_MS = 10_000
@@ -192,6 +192,19 @@ class Admin implements TopicAdmin {
     )
     const errorCode = answer.resources[0]?.errorCode ?? KAFKA.none
     if (errorCode !== KAFKA.none) throw kafkaError(errorCode, `changing topic ${topic}`)
+    await this.#seen(topic, changes)
+  }
+
+  /**
+   * Waits until the brokers tell what the controller has committed, which they learn a moment later: whoever reads now
+   * would not see the change, and a second change from that reading would undo this one.
+   */
+  async #seen(topic: string, changes: Readonly<Record<string, string>>): Promise<void> {
+    for (const deadline = performance.now() + VISIBLE_WITHIN_MS; ; await sleep(LOOK_EVERY_MS)) {
+      const now = (await this.configs([topic])).get(topic)
+      if (Object.entries(changes).every(([name, value]) => now?.get(name)?.value === value)) return
+      if (performance.now() > deadline) return
+    }
   }
 
   async deleteTopic(topic: string): Promise<void> {
@@ -262,7 +275,7 @@ class Admin implements TopicAdmin {
 
   /** A record sent right after the creation must find a leader: on Kafka 4 that takes some 10 to 100 ms. */
   async #untilVisible(topics: readonly string[]): Promise<void> {
-    for (const deadline = performance.now() + CREATED_WITHIN_MS; ; await sleep(LOOK_EVERY_MS)) {
+    for (const deadline = performance.now() + VISIBLE_WITHIN_MS; ; await sleep(LOOK_EVERY_MS)) {
       const seen = await this.#views(topics)
       const ready = topics.every((topic) => {
         const view = seen.get(topic)
