@@ -268,11 +268,11 @@ test('a worker that came back under a new id is retired and its runs queued at o
     )
     return rows[0]?.waiting
   })
-  expect(await scene.row('select status from workers where id = $1', [worker])).toMatchObject({
-    status: 'live',
-  })
+  // Let go before anything is asserted: a failure must not leave the lock behind.
+  const before = await scene.row('select status from workers where id = $1', [worker])
   await holder.query('commit')
   holder.release()
+  expect(before).toMatchObject({ status: 'live' })
   expect(await replacing).toMatchObject([{ runId: id, epoch: 2, lost: 0 }])
   expect(await recover('judge', { everyDeath: true })).toMatchObject({ requeued: [] })
 })
