@@ -2,7 +2,8 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 
 /**
  * What bodies did, as they did it: one line each, appended in one write, so that lines of several processes never mix
- * and a killed process loses none that it wrote.
+ * and a killed process loses none that it wrote. A reader may meet the last line half written: a file grows page by
+ * page, and only the line's end says that all of it is there.
  */
 export interface JournalEntry {
   /** `body`: a step's body began. `rerun`: it began although its result was stored. `handler`: the workflow began. */
@@ -24,6 +25,6 @@ export function readJournal(file: string): JournalEntry[] {
   if (!existsSync(file)) return []
   return readFileSync(file, 'utf8')
     .split('\n')
-    .filter((line) => line !== '')
+    .slice(0, -1)
     .map((line): JournalEntry => JSON.parse(line))
 }
