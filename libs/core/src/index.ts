@@ -9,6 +9,12 @@ export {
   toInputEvent,
   toWireEvent,
 } from './event/kafka-event.ts'
+export {
+  decodeResponse,
+  type DecodedResponse,
+  encodeResponse,
+  type ResponseRecord,
+} from './event/response-record.ts'
 export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
 export {
