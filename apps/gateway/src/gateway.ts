@@ -1,5 +1,6 @@
-import { type Broker, createBroker } from '@headrace/broker'
+import { type Broker, createBroker, createStreamDirectory } from '@headrace/broker'
 import { createAuthorize, createHttpServer, listenHttp } from '@headrace/http'
+import { limits } from '@headrace/schemas'
 import {
   type Activity,
   type AppAddress,
@@ -24,7 +25,6 @@ import { createAnnounceInstance } from './orchestrator/announce-instance.ts'
 import { type AskOrchestrator, createAskOrchestrator } from './orchestrator/ask-orchestrator.ts'
 import { createOrchestratorLink } from './orchestrator/orchestrator-link.ts'
 import { createPublishEvents } from './produce/publish-events.ts'
-import { createStreamDirectory } from './streams/stream-directory.ts'
 
 export interface StartGateway {
   config: GatewayConfig
@@ -102,7 +102,13 @@ async function serve(
   const { topics } = broker
   const admission = createAdmission(config.inFlight)
   const gatewayMetrics = createGatewayMetrics(metrics, admission)
-  const directory = createStreamDirectory({ topics, prefix, log, ...config.streams })
+  const directory = createStreamDirectory({
+    topics,
+    prefix,
+    streamsMax: limits.streamsMax,
+    log,
+    ...config.streams,
+  })
   const producer = broker.producer()
   context.onStop(async () => await producer.close(), 'producer')
   const publish = createPublishEvents({

@@ -28,6 +28,14 @@ export {
   type TopicPartitions,
 } from './records.ts'
 export { murmur2, partitionFor } from './topics/partition-for.ts'
+export {
+  createStreamDirectory,
+  longStreamNameFault,
+  type StreamDirectory,
+  type StreamDirectoryOptions,
+  StreamsRefusedError,
+  tooManyStreamsFault,
+} from './topics/stream-directory.ts'
 export type {
   EnsureReport,
   TopicAdmin,

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { type StreamDirectory, StreamsRefusedError } from '@headrace/broker'
 import { checkpoint } from '@headrace/core'
 import { decodeUtf8, noQuery, parseQuery, sendProblem } from '@headrace/http'
 import { type FieldFault, limits, ProblemError } from '@headrace/schemas'
@@ -13,7 +14,6 @@ import { parseTraceparent } from '../ingest/traceparent.ts'
 import { withinDeadline } from '../kafka-deadline.ts'
 import { publishAnswer } from '../produce/publish-answer.ts'
 import type { PublishEvents } from '../produce/publish-events.ts'
-import { type StreamDirectory, StreamsRefusedError } from '../streams/stream-directory.ts'
 
 export interface PublishParts {
   admission: Admission

@@ -1,4 +1,4 @@
-import { type Broker, eventsTopic } from '@headrace/broker'
+import { type Broker, eventsTopic, type StreamDirectory } from '@headrace/broker'
 import { cursorParameter, encodeCursor, limitParameter, noQuery, parseQuery } from '@headrace/http'
 import { parseOrProblem, ProblemError, streamOf, type WireList, type WireStream } from '@headrace/schemas'
 import type { Logger } from '@headrace/service'
@@ -14,7 +14,6 @@ import {
   streamNames,
   type StreamOnKafka,
 } from '../streams/read-streams.ts'
-import type { StreamDirectory } from '../streams/stream-directory.ts'
 
 export interface StreamParts extends PutStreamParts {
   broker: Pick<Broker, 'topics' | 'offsets'>

@@ -1,9 +1,13 @@
-import { eventsTopic, type CoalescingProducer, type OutgoingRecord } from '@headrace/broker'
+import {
+  type CoalescingProducer,
+  eventsTopic,
+  type OutgoingRecord,
+  type StreamDirectory,
+} from '@headrace/broker'
 import { crashPoint } from '@headrace/core'
 import { type Activity, limited, type Logger } from '@headrace/service'
 import type { PreparedEvent } from '../ingest/prepare-events.ts'
 import type { GatewayMetrics } from '../gateway-metrics.ts'
-import type { StreamDirectory } from '../streams/stream-directory.ts'
 import { eventOutcome, type EventOutcome } from './event-outcome.ts'
 
 export interface PublisherParts {

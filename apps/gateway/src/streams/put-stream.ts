@@ -1,8 +1,7 @@
-import { type Broker, eventsTopic } from '@headrace/broker'
-import { durationMs, ProblemError, topicFault } from '@headrace/schemas'
+import { type Broker, eventsTopic, longStreamNameFault, tooManyStreamsFault } from '@headrace/broker'
+import { durationMs, limits, ProblemError, topicFault } from '@headrace/schemas'
 import type { Logger } from '@headrace/service'
 import { z } from 'zod'
-import { longNameFault, tooManyFault } from './stream-directory.ts'
 
 /** Of one topic; more cost every broker and every consumer. */
 const PARTITIONS_MAX = 1_000
@@ -44,7 +43,7 @@ export interface PutStreamParts {
 export async function putStream(stream: string, wanted: PutStream, parts: PutStreamParts): Promise<boolean> {
   const { broker, prefix, log } = parts
   const named = stream.includes('/') ? 'the name of a stream holds no /' : topicFault(stream)
-  const fault = named ?? longNameFault(prefix, stream)
+  const fault = named ?? longStreamNameFault(prefix, stream)
   if (fault !== null) throw new ProblemError('invalid_topic', fault)
   const plan = eventsTopic(prefix, stream)
   const { known, failed } = await broker.topics.describe([plan.name])
@@ -56,7 +55,10 @@ export async function putStream(stream: string, wanted: PutStream, parts: PutStr
     const detail = `there is no Kafka topic ${plan.name}, and HEADRACE_KAFKA_TOPICS=${parts.topics} forbids to make it here`
     throw new ProblemError('stream_not_found', detail)
   }
-  const tooMany = await tooManyFault(broker.topics, prefix, 1)
+  const tooMany = await tooManyStreamsFault(
+    { topics: broker.topics, prefix, streamsMax: limits.streamsMax },
+    1,
+  )
   if (tooMany !== null) throw new ProblemError('too_many_streams', tooMany)
   const partitions = wanted.partitions ?? parts.partitions
   const retention = wanted.retention === undefined ? {} : { 'retention.ms': String(wanted.retention) }

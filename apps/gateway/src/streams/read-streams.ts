@@ -1,6 +1,5 @@
-import { type Broker, BrokerError, eventsTopic, streamOfTopic } from '@headrace/broker'
+import { type Broker, BrokerError, eventsTopic, longStreamNameFault, streamOfTopic } from '@headrace/broker'
 import { ProblemError, topicFault, type WireStream } from '@headrace/schemas'
-import { longNameFault } from './stream-directory.ts'
 
 export interface StreamReaderParts {
   broker: Pick<Broker, 'topics' | 'offsets'>
@@ -18,7 +17,7 @@ export async function streamNames({ broker, prefix }: StreamReaderParts): Promis
 
 /** Whether a stream can have this name at all; Kafka answers other names with an error of another kind. */
 export const isStreamName = (prefix: string, stream: string): boolean =>
-  !stream.includes('/') && topicFault(stream) === null && longNameFault(prefix, stream) === null
+  !stream.includes('/') && topicFault(stream) === null && longStreamNameFault(prefix, stream) === null
 
 /** Throws `stream_not_found`. A stream whose partitions have no leader now is `unreachable`, not absent. */
 export async function readStream(stream: string, parts: StreamReaderParts): Promise<StreamOnKafka> {

@@ -1,6 +1,6 @@
-import { type Broker, eventsTopic } from '@headrace/broker'
-import { limits } from '@headrace/schemas'
-import type { Logger } from '@headrace/service'
+import type { BrokerLogger } from '../broker-config.ts'
+import type { TopicAdmin } from './topic-admin.ts'
+import { eventsTopic } from './topic-plan.ts'
 
 /**
  * Which streams exist, as far as publishing must know: a look-up in memory for every stream that was seen once (P9: no
@@ -18,12 +18,14 @@ export interface StreamDirectory {
 }
 
 export interface StreamDirectoryOptions {
-  topics: Broker['topics']
+  topics: TopicAdmin
   prefix: string
+  /** Of all streams there are. */
+  streamsMax: number
   /** Of the streams made here. */
   partitions: number
   autocreate: boolean
-  log: Logger
+  log: BrokerLogger
 }
 
 /** These streams do not exist and are not made; nothing was written. */
@@ -49,7 +51,7 @@ export function createStreamDirectory(options: StreamDirectoryOptions): StreamDi
 
   async function find(streams: readonly string[]): Promise<void> {
     for (const stream of streams) {
-      const fault = longNameFault(options.prefix, stream)
+      const fault = longStreamNameFault(options.prefix, stream)
       if (fault !== null) throw new StreamsRefusedError('invalid_topic', [stream], fault)
     }
     const missing = await missingOf(streams, options)
@@ -105,7 +107,7 @@ async function make(streams: readonly string[], options: StreamDirectoryOptions)
       'its stream does not exist; make it with PUT /v1/streams/{stream}, or let a trigger name it'
     throw new StreamsRefusedError('stream_autocreate_off', streams, detail)
   }
-  const fault = await tooManyFault(topics, prefix, streams.length)
+  const fault = await tooManyStreamsFault(options, streams.length)
   if (fault !== null) throw new StreamsRefusedError('too_many_streams', streams, fault)
   await topics.ensureTopics(streams.map((stream) => ({ ...eventsTopic(prefix, stream), partitions })))
   const absent = await missingOf(streams, options)
@@ -118,7 +120,7 @@ async function make(streams: readonly string[], options: StreamDirectoryOptions)
 }
 
 /** Where the name leaves no room for the prefix in Kafka's 249 characters: what to do; else null. */
-export function longNameFault(prefix: string, stream: string): string | null {
+export function longStreamNameFault(prefix: string, stream: string): string | null {
   const { name } = eventsTopic(prefix, stream)
   if (name.length <= KAFKA_TOPIC_CHARACTERS_MAX) return null
   const most = KAFKA_TOPIC_CHARACTERS_MAX - (name.length - stream.length)
@@ -126,13 +128,12 @@ export function longNameFault(prefix: string, stream: string): string | null {
 }
 
 /** Where so many more streams would be too many: what to do; else null. */
-export async function tooManyFault(
-  topics: Broker['topics'],
-  prefix: string,
+export async function tooManyStreamsFault(
+  { topics, prefix, streamsMax }: Pick<StreamDirectoryOptions, 'topics' | 'prefix' | 'streamsMax'>,
   more: number,
 ): Promise<string | null> {
   // A request that names more new streams than there may be at all is no reason to ask Kafka.
-  const existing = more > limits.streamsMax ? 0 : (await topics.list(eventsTopic(prefix, '').name)).length
-  if (existing + more <= limits.streamsMax) return null
-  return `at most ${limits.streamsMax} streams are possible; the first segment of a topic names a kind of event, ids belong behind it`
+  const existing = more > streamsMax ? 0 : (await topics.list(eventsTopic(prefix, '').name)).length
+  if (existing + more <= streamsMax) return null
+  return `at most ${streamsMax} streams are possible; the first segment of a topic names a kind of event, ids belong behind it`
 }

@@ -1,7 +1,8 @@
-import type { Broker } from '@headrace/broker'
-import { silentLogger } from '@headrace/service'
 import { expect, test } from 'vitest'
 import { createStreamDirectory, StreamsRefusedError } from './stream-directory.ts'
+import type { TopicAdmin } from './topic-admin.ts'
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} }
 
 /** Topics as Kafka would have them; `asked` counts the questions. */
 function topicsOf(...existing: string[]) {
@@ -24,12 +25,12 @@ function topicsOf(...existing: string[]) {
       }
       return Promise.resolve({ created: [], existing: [], warnings: [] })
     },
-  } as unknown as Broker['topics']
+  } as unknown as TopicAdmin
   return { topics, asked }
 }
 
-const directoryOf = (topics: Broker['topics'], autocreate = true) =>
-  createStreamDirectory({ topics, prefix: 'p', partitions: 4, autocreate, log: silentLogger })
+const directoryOf = (topics: TopicAdmin, autocreate = true) =>
+  createStreamDirectory({ topics, prefix: 'p', streamsMax: 200, partitions: 4, autocreate, log: silent })
 
 test('a stream that was seen once is never asked for again, until it is forgotten', async () => {
   const { topics, asked } = topicsOf('orders')
