@@ -17,6 +17,7 @@ export {
 } from './event/response-record.ts'
 export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
+export { compileFilter, type CompiledFilter, type Filter, type FilteredEvent } from './match/filter.ts'
 export {
   armCrashPoint,
   checkpoint,
