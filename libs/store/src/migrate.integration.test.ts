@@ -16,13 +16,22 @@ import {
   triggers,
   workflows,
 } from './schema/triggers.ts'
-import { concurrencySlots, correlatorCursors, responses, waitedStreams, waits } from './schema/waits.ts'
+import {
+  concurrencySlots,
+  correlatorCursors,
+  latestResponses,
+  projections,
+  responses,
+  waitedStreams,
+  waits,
+} from './schema/waits.ts'
 import { instances, workers } from './schema/workers.ts'
 
 const tables: PgTable[] = [
   [runs, steps, runIds, runNotes],
   [apps, builds, workflows, triggers, triggerCursors, eventIds, decisions, deadLetters],
-  [workers, instances, waits, responses, correlatorCursors, waitedStreams, concurrencySlots, apiKeys],
+  [workers, instances, apiKeys],
+  [waits, responses, correlatorCursors, waitedStreams, projections, latestResponses, concurrencySlots],
 ].flat()
 
 let url: string

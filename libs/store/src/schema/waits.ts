@@ -13,11 +13,14 @@ export const waits = pgTable(
     stream: text('stream'),
     filter: text('filter'),
     since: instant('since').notNull(),
+    askedSince: instant('asked_since').notNull(),
     afterIncarnation: integer('after_incarnation'),
     afterPartition: integer('after_partition'),
+    afterFrom: bigint('after_from', { mode: 'number' }),
     afterOffset: bigint('after_offset', { mode: 'number' }),
     childRunId: uuid('child_run_id'),
     epoch: integer('epoch').notNull(),
+    seen: integer('seen').notNull(),
     wake: integer('wake'),
     expiresAt: instant('expires_at').notNull(),
     checkedAt: instant('checked_at'),
@@ -25,6 +28,7 @@ export const waits = pgTable(
     answeredPartition: integer('answered_partition'),
     answeredOffset: bigint('answered_offset', { mode: 'number' }),
     lookbackTruncated: boolean('lookback_truncated').notNull(),
+    unverified: boolean('unverified').notNull(),
     createdAt: instant('created_at').notNull(),
     answeredAt: instant('answered_at'),
   },
@@ -49,14 +53,7 @@ export const responses = pgTable(
   },
   (table) => [
     primaryKey({
-      columns: [
-        table.topic,
-        table.logTime,
-        table.stream,
-        table.incarnation,
-        table.partition,
-        table.sequenceId,
-      ],
+      columns: [table.topic, table.incarnation, table.partition, table.sequenceId, table.logTime],
     }),
   ],
 )
@@ -71,7 +68,35 @@ export const correlatorCursors = pgTable('correlator_cursors', {
 export const waitedStreams = pgTable('waited_streams', {
   stream: text('stream').primaryKey(),
   projectedFrom: instant('projected_from').notNull(),
+  openFrom: instant('open_from'),
   createdAt: instant('created_at').notNull(),
+})
+
+export const projections = pgTable(
+  'projections',
+  {
+    stream: text('stream').notNull(),
+    partition: integer('partition').notNull(),
+    incarnation: integer('incarnation').notNull(),
+    projectedFrom: instant('projected_from').notNull(),
+    fromOffset: bigint('from_offset', { mode: 'number' }).notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.stream, table.partition] })],
+)
+
+export const latestResponses = pgTable('latest_responses', {
+  topic: text('topic').primaryKey(),
+  logTime: instant('log_time').notNull(),
+  stream: text('stream').notNull(),
+  incarnation: integer('incarnation').notNull(),
+  partition: integer('partition').notNull(),
+  sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
+  id: text('id').notNull(),
+  source: text('source').notNull(),
+  eventType: text('event_type'),
+  key: text('key'),
+  data: text('data').notNull(),
+  traceparent: text('traceparent'),
 })
 
 export const concurrencySlots = pgTable(
