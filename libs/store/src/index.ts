@@ -24,6 +24,13 @@ export {
   setCursorStatus,
 } from './queries/cursors.ts'
 export {
+  enterEventIds,
+  type EventIdEntry,
+  type EventPosition,
+  isAt,
+} from './queries/enter-event-ids.ts'
+export { incarnationsOf, recalledEventIds, sweptEventIds, type SweptTo } from './queries/event-id-sweeps.ts'
+export {
   type CursorMove,
   type CursorName,
   flushWindows,
@@ -43,6 +50,18 @@ export {
   type Instance,
   listInstances,
 } from './queries/instances.ts'
+export { type Answers, type AnswersRequest, readAnswers } from './queries/read-answers.ts'
+export {
+  createProjections,
+  extendProjection,
+  listProjectionGaps,
+  listWaitedStreams,
+  type NewProjection,
+  type ProjectionGap,
+  projectionTriggerId,
+  projectionVersion,
+  type WaitedStream,
+} from './queries/projections.ts'
 export {
   getRun,
   listRunNotes,
@@ -79,7 +98,16 @@ export {
 } from './queries/register-app.ts'
 export { replaceWorker } from './queries/replace-worker.ts'
 export type { RunRecord, StepRecord } from './queries/run-record.ts'
+export { type HeldRun, runsHeld } from './queries/runs-held.ts'
 export { stealAfterMs, stealRuns } from './queries/steal-runs.ts'
+export {
+  type EventIdSweep,
+  eventIdStreams,
+  type HoldingCursor,
+  holdingCursors,
+  sweepEventIds,
+  type SweptEventIds,
+} from './queries/sweep-event-ids.ts'
 export type { TaskSeed } from './queries/task-seed.ts'
 export { getTrigger, listTriggers, setTriggerStatus, type TriggerRow } from './queries/triggers.ts'
 export {
