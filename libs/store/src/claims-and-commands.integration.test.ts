@@ -2,6 +2,7 @@ import { createDatabase } from '@headrace/testing'
 import type { PoolClient } from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { completeOf, failOf, openScene, releaseOf, type Scene, stepOf, workerOf } from './fixtures/scene.ts'
+import { whileLocked as meetingWhileLocked } from './fixtures/while-locked.ts'
 import { applyCommands, claimRuns, newRunIds, stealRuns, upsertWorker } from './index.ts'
 
 let scene: Scene
@@ -21,28 +22,10 @@ const claimed = async (): Promise<string> => {
 const stepCount = async (id: string): Promise<unknown> =>
   (await scene.row('select count(*)::int as steps from steps where run_id = $1', [id])).steps
 
-/** Runs `statement` while `blocker` holds a lock on the run, and lets it go once the statement waits for it. */
-async function whileLocked<Result>(
+const whileLocked = async <Result>(
   lock: (blocker: PoolClient) => Promise<unknown>,
   statement: () => Promise<Result>,
-): Promise<Result> {
-  const blocker = await scene.store.general.connect()
-  try {
-    await blocker.query('begin')
-    await lock(blocker)
-    const result = statement()
-    for (;;) {
-      const { rows } = await blocker.query<{ waiting: boolean }>(
-        `select exists (select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock') as waiting`,
-      )
-      if (rows[0]?.waiting) break
-    }
-    await blocker.query('commit')
-    return await result
-  } finally {
-    blocker.release()
-  }
-}
+): Promise<Result> => await meetingWhileLocked(scene.store, { lock, statement })
 
 describe('claims', () => {
   test('of two workers that claim one run, one has it', async () => {

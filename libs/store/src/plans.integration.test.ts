@@ -7,8 +7,10 @@ import { openScene, type Scene } from './fixtures/scene.ts'
 import { claimStatement } from './queries/claim-runs.ts'
 import { commandsStatement, endingsStatement } from './queries/commands-statement.ts'
 import { existingRunsStatement, flushStatement } from './queries/flush-windows.ts'
+import { answersStatement } from './queries/read-answers.ts'
 import { stepsByKeyStatement, stepsOfRunsStatement } from './queries/read-stored-steps.ts'
 import { recoverStatement, requeueStatement } from './queries/recover-runs.ts'
+import { runsHeldStatement } from './queries/runs-held.ts'
 import { stealStatement } from './queries/steal-runs.ts'
 import { newRunIds } from './run-id.ts'
 import type { Statement } from './statement.ts'
@@ -34,9 +36,8 @@ const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = 
   {
     statement: commandsStatement,
     values: [
-      ...columns(ids, 1, 'w1', 'complete', '{}'),
-      ...columns(ids, 1, 'w1', 'key', 'run', 0, 0, '1', null, 1, 1),
-      ...columns(ids, 1, 'key', 1),
+      ...columns(ids, 1, 'w1', 'complete', '{}', null, 1),
+      ...columns(ids, 1, 'w1', 'key', 'run', 0, 0, '1', null, 1, 1, 1),
       32_768,
     ],
     indexes: [primaryKey],
@@ -52,7 +53,9 @@ const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = 
   },
   { statement: stepsOfRunsStatement, values: [ids], indexes: [primaryKey] },
   { statement: stepsByKeyStatement, values: columns(ids, 'key'), indexes: [primaryKey] },
+  { statement: answersStatement, values: columns(ids, 1, 'w1', 0), indexes: [primaryKey] },
   { statement: endingsStatement, values: columns(ids, 1), indexes: [primaryKey] },
+  { statement: runsHeldStatement, values: columns(ids, 1, 'w1'), indexes: [primaryKey] },
   { statement: existingRunsStatement, values: [ids], indexes: [primaryKey] },
   { statement: requeueStatement, values: ['w1', null, 32_768, ...columns(ids, 1)], indexes: [primaryKey] },
   {

@@ -103,6 +103,18 @@ describe('every transition', () => {
       { kind: 'suspend', seen: 0, ...by('a') },
       { kind: 'done' },
     ],
+    [
+      'R5: suspend is sent again after it was woken',
+      { ...queued, epoch: 2, wake: 1 },
+      { kind: 'suspend', seen: 0, ...by('a') },
+      { kind: 'done' },
+    ],
+    [
+      'R6: it suspends with an answer seen that never came',
+      running,
+      { kind: 'suspend', seen: 1, ...by('a') },
+      { kind: 'lost' },
+    ],
     ['a lost run suspends', queued, { kind: 'suspend', seen: 0, ...by('a') }, { kind: 'lost' }],
     [
       'R1: an answer wakes it',

@@ -19,6 +19,8 @@
  *     that worker (loss, pause, cancel, time-out).
  * R4  A claim may be repeated: the same worker at the same epoch gets the run again, every other worker has lost it.
  * R5  What the holder did may be repeated: the answer was lost on the way, not the deed. It is `done`, and changes nothing.
+ *     The statements also know by what hand an epoch rose: a run that was taken from its worker is lost to that worker's
+ *     release and suspend, though this state alone cannot tell.
  * R6  `wake` counts answers. It never falls, and rises whatever the run is doing, so that a worker that suspends with an
  *     older count is told to look again instead of being parked for ever.
  * R7  `lost` counts workers that died, or hung, with this run in hand. From 2 on it is claimed alone; at 5 it fails: it
@@ -137,10 +139,13 @@ function afterLoss(run: RunState): RunState {
 function suspend(run: RunState, event: HolderEvent & { seen: number }): RunTransition {
   const { epoch, wake, lost } = run
   if (holds(run, event)) {
+    // An answer that was never given cannot have been seen.
+    if (wake < event.seen) return LOST
     // R6
     return wake === event.seen ? moved({ status: 'waiting', epoch, wake, lost }) : { kind: 'woken', wake }
   }
-  return run.status === 'waiting' && epoch === event.epoch ? DONE : LOST
+  // R5: still parked, or at a later epoch: it is not in this worker's hands.
+  return (run.status === 'waiting' && epoch === event.epoch) || epoch > event.epoch ? DONE : LOST
 }
 
 function answer(run: RunState, count: number): RunTransition {

@@ -1,4 +1,4 @@
-import type { ClaimedRun, StoredStep } from '@headrace/schemas'
+import { answerKinds, type ClaimedRun, type StoredStep } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { run } from '../statement.ts'
 import { type StepRow, stepsOfRunsStatement, toStoredStep } from './read-stored-steps.ts'
@@ -59,7 +59,7 @@ function toClaimedRun(row: ClaimedRow, steps: StoredStep[]): ClaimedRun {
   return {
     run_id: row.id,
     epoch: row.epoch,
-    wake: row.wake,
+    wake: observedWake(row, steps),
     workflow: row.workflow,
     build: row.build,
     attempt: row.attempt,
@@ -82,3 +82,12 @@ function toClaimedRun(row: ClaimedRow, steps: StoredStep[]): ClaimedRun {
     steps,
   }
 }
+
+const answers = new Set<string>(answerKinds)
+
+/**
+ * The highest wake whose answers are all among the steps. They are read after the run's own row, and answers of a run
+ * come one after the other, so what is there is complete up to the latest of them.
+ */
+const observedWake = (row: ClaimedRow, steps: StoredStep[]): number =>
+  steps.reduce((wake, step) => (answers.has(step.step_kind) ? Math.max(wake, step.seen) : wake), row.wake)

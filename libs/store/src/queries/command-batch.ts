@@ -1,4 +1,5 @@
 import {
+  answerKinds,
   type Command,
   type CommandReply,
   type CompleteCommand,
@@ -6,13 +7,14 @@ import {
   limits,
   type ReleaseCommand,
   type StepCommand,
+  type SuspendCommand,
 } from '@headrace/schemas'
 import type { Ending } from './commands-statement.ts'
 
 /** A command of a worker on a run in its hands, as it came over the wire. */
 export interface WorkerCommand {
   workerId: string
-  command: Extract<Command, StepCommand | CompleteCommand | FailCommand | ReleaseCommand>
+  command: Extract<Command, StepCommand | CompleteCommand | FailCommand | ReleaseCommand | SuspendCommand>
 }
 
 interface PlacedStep {
@@ -23,6 +25,8 @@ interface PlacedEnding {
   index: number
   ending: Ending
   payload: string | null
+  /** Of a suspend: the wake that its worker has observed. */
+  seen: number | null
 }
 
 /** The commands of one worker on one run at one epoch: what stands or falls together. */
@@ -42,10 +46,13 @@ export interface CommandBatch {
   resends: { index: number; item: WorkerCommand }[]
 }
 
+const answers = new Set<string>(answerKinds)
 const utf8Bytes = (text: string | null): number => (text === null ? 0 : Buffer.byteLength(text))
 
 /** Why a step cannot be taken at all; null when it can. */
 function stepFault(step: StepCommand): { code: string; detail: string } | null {
+  if (answers.has(step.step_kind))
+    return { code: 'invalid_field', detail: `a worker does not answer its own waits (${step.step_kind})` }
   if (step.n >= limits.stepsPerRunMax)
     return { code: 'too_many_steps', detail: `a run has at most ${limits.stepsPerRunMax} steps` }
   const bytes = utf8Bytes(step.output) + utf8Bytes(step.error)
@@ -93,7 +100,7 @@ export function groupCommands(items: WorkerCommand[]): CommandBatch {
         group.steps.push({ index, step: command })
       }
     } else if (group.ending) batch.resends.push({ index, item })
-    else group.ending = { index, ending: command.kind, payload: payloadOf(command) }
+    else group.ending = { index, ending: command.kind, ...contentOf(command) }
   }
   for (const group of failedGroups) refuseComplete(group, batch.refused)
   batch.groups = [...groups.values()].filter((group) => group.steps.length > 0 || group.ending)
@@ -107,7 +114,10 @@ export function refuseComplete(group: CommandGroup, refused: Map<number, Command
   group.ending = null
 }
 
-function payloadOf(command: CompleteCommand | FailCommand | ReleaseCommand): string | null {
-  if (command.kind === 'complete') return command.output
-  return command.kind === 'fail' ? command.error : null
+function contentOf(
+  command: CompleteCommand | FailCommand | ReleaseCommand | SuspendCommand,
+): Pick<PlacedEnding, 'payload' | 'seen'> {
+  if (command.kind === 'suspend') return { payload: null, seen: command.seen }
+  if (command.kind === 'complete') return { payload: command.output, seen: null }
+  return { payload: command.kind === 'fail' ? command.error : null, seen: null }
 }

@@ -1,4 +1,4 @@
-import type { StepKind, StoredStep } from '@headrace/schemas'
+import { answerKinds, type StepKind, type StoredStep } from '@headrace/schemas'
 import { statement } from '../statement.ts'
 
 export interface StepRow {
@@ -14,14 +14,15 @@ export interface StepRow {
 }
 
 // `offset 0` keeps the planner from turning a look-up into a join, and that into a walk over all partitions.
-const stepColumns = 's.run_id, s.key, s.kind, s.n, s.seen, s.epoch, s.output, s.error, s.attempts'
+export const stepColumns = 's.run_id, s.key, s.kind, s.n, s.seen, s.epoch, s.output, s.error, s.attempts'
+export const isAnswer = `s.kind in (${answerKinds.map((kind) => `'${kind}'`).join(', ')})`
 
-/** All stored steps of some runs, in the order replay hands them out. */
+/** All stored steps of some runs, in the order they happened: an answer came before what was done knowing of it. */
 export const stepsOfRunsStatement = statement(
   'steps_of_runs',
   `select s.* from unnest($1::uuid[]) u(id)
    cross join lateral (select ${stepColumns} from steps s where s.run_id = u.id offset 0) s
-   order by s.run_id, s.n, s.key`,
+   order by s.run_id, s.seen, ${isAnswer} desc, s.n, s.key`,
 )
 
 /** The rows that stand where other steps were to be inserted. A later statement than the insert, on purpose. */

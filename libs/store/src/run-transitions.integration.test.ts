@@ -1,0 +1,83 @@
+import { type RunEvent, type RunState, runTransition } from '@headrace/core'
+import { createDatabase } from '@headrace/testing'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { completeOf, failOf, openScene, releaseOf, type Scene, suspendOf } from './fixtures/scene.ts'
+
+let scene: Scene
+beforeAll(async () => {
+  scene = await openScene((await createDatabase()).url)
+})
+afterAll(async () => {
+  await scene.close()
+})
+
+const base = { epoch: 2, wake: 1, lost: 0 }
+const states: RunState[] = [
+  { ...base, status: 'queued' },
+  { ...base, status: 'running', workerId: 'w1' },
+  { ...base, status: 'running', workerId: 'w2' },
+  { ...base, status: 'waiting' },
+  { ...base, status: 'paused' },
+  { ...base, status: 'completed', workerId: 'w1' },
+  { ...base, status: 'failed', workerId: 'w1' },
+  { ...base, status: 'failed', workerId: null },
+  { ...base, status: 'cancelled', workerId: null },
+  { ...base, status: 'timed_out', workerId: null },
+]
+const byHolder = (epoch: number): RunEvent[] => [
+  ...(['claim', 'complete', 'fail'] as const).map((kind) => ({ kind, epoch, workerId: 'w1' })),
+  ...[0, 1, 2].map((seen) => ({ kind: 'suspend' as const, seen, epoch, workerId: 'w1' })),
+]
+const release: RunEvent = { kind: 'release', epoch: 2, workerId: 'w1' }
+
+async function place(run: RunState): Promise<string> {
+  const [id] = await scene.startRuns(1)
+  const ended = ['completed', 'failed', 'cancelled', 'timed_out'].includes(run.status)
+  await scene.row(
+    `update runs set status = $2, epoch = $3, wake = $4, worker_id = $5, claimed_at = now(), started_at = now(),
+       output = '1', error = '{}', finished_at = case when $6 then now() end where id = $1`,
+    [id, run.status, run.epoch, run.wake, 'workerId' in run ? run.workerId : null, ended],
+  )
+  return id!
+}
+
+async function read(id: string): Promise<RunState> {
+  const row = await scene.row('select status, epoch, wake, lost, worker_id from runs where id = $1', [id])
+  const { status, worker_id: workerId, ...rest } = row
+  const held = ['running', 'completed', 'failed', 'cancelled', 'timed_out'].includes(String(status))
+  return { status, ...rest, ...(held ? { workerId } : {}) } as RunState
+}
+
+/** What the statements answer, in the words of the pure module. */
+async function happen(id: string, event: RunEvent): Promise<string> {
+  if (event.kind === 'claim') return (await scene.claim(id, event.epoch, event.workerId)) ? 'moved' : 'lost'
+  const commandOf = () => {
+    if (event.kind === 'suspend') return suspendOf(id, event.seen, event.epoch, event.workerId)
+    if (event.kind === 'complete') return completeOf(id, event.epoch, event.workerId)
+    if (event.kind === 'fail') return failOf(id, event.epoch, event.workerId)
+    if (event.kind === 'release') return releaseOf(id, event.epoch, event.workerId)
+    throw new Error(`not of a worker: ${event.kind}`)
+  }
+  const [reply] = await scene.apply(commandOf())
+  return reply?.kind === 'answers' ? 'woken' : (reply?.kind ?? 'lost')
+}
+
+const cases = states.flatMap((state) =>
+  [...byHolder(1), ...byHolder(2), ...byHolder(3), release].map((event): [string, RunState, RunEvent] => [
+    `${state.status}${'workerId' in state ? ` (${state.workerId ?? 'nobody'})` : ''}: ${Object.values(event).join(' ')}`,
+    state,
+    event,
+  ]),
+)
+
+describe('the statements do what the pure module says', () => {
+  test.each(cases)('%s', async (_, state, event) => {
+    const id = await place(state)
+    const expected = runTransition(state, event)
+    const said = await happen(id, event)
+    // To the worker its command was done, whether now or before.
+    const kinds = expected.kind === 'moved' && event.kind !== 'claim' ? ['done'] : [expected.kind]
+    expect(kinds).toContain(said)
+    expect(await read(id)).toEqual(expected.kind === 'moved' ? expected.run : state)
+  })
+})
