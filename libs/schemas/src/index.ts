@@ -36,6 +36,7 @@ export {
   workflowDefinitionSchema,
 } from './workflow.ts'
 export {
+  answerKinds,
   endedRunStatuses,
   type RunStatus,
   runStatuses,
@@ -60,6 +61,10 @@ export {
   commandsRequestSchema,
   type CompleteCommand,
   type FailCommand,
+  type LookCommand,
+  type PublishCommand,
+  type SuspendCommand,
+  type WaitCommand,
   type HeartbeatReply,
   type HeartbeatRequest,
   heartbeatRequestSchema,
@@ -83,6 +88,7 @@ export {
   type WireStatus,
   type WireStream,
   type WireTrigger,
+  type WireWait,
   type WireWorker,
   type WireWorkflow,
 } from './resource.ts'

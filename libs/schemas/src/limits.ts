@@ -20,6 +20,12 @@ export const limits = {
   stepsPerRunMax: 1_000,
   stepKeyCharactersMax: 200,
   openWaitsPerRunMax: 100,
+  waitMsDefault: 24 * 3600 * 1000,
+  /** 24 h: how far back a wait finds every event; of older ones the latest of each topic. */
+  lookbackMsDefault: 24 * 3600 * 1000,
+  filterCharactersMax: 2_000,
+  /** The end of the year 9999, in ms since 1970: the last time that RFC 3339 can say. */
+  timeMsMax: 253_402_300_799_999,
   waitMsMax: 366 * 24 * 3600 * 1000,
   streamsMax: 200,
   /** Input that travels inside the task record; larger input is returned by the claim. */

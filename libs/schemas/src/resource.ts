@@ -98,3 +98,23 @@ export interface WireStatus {
   postgres: { status: 'ok' | 'down' | 'unknown' }
   components: { gateway: ComponentStatus; trigger_service: ComponentStatus; orchestrator: ComponentStatus }
 }
+
+/** A wait of a run. `pending`: what came before it is not complete yet where waits look for their answer. */
+export interface WireWait {
+  run_id: string
+  key: string
+  kind: 'event' | 'time' | 'run' | 'resume'
+  status: 'pending' | 'open' | 'answered' | 'timed_out' | 'cancelled'
+  topic: string | null
+  if: string | null
+  since: string
+  expires_at: string
+  /** Its `since` is older than the look-back: of what came before, only the latest event was looked at. */
+  lookback_truncated: boolean
+  /** Timed out without the proof that no answer was on its way. */
+  unverified: boolean
+  /** The event that answered it. */
+  answer: { stream: string; partition: number; sequence_id: number } | null
+  created_at: string
+  answered_at: string | null
+}

@@ -23,6 +23,8 @@ export const endedRunStatuses = [
 
 export const stepKinds = ['run', 'publish', 'event', 'time', 'child', 'resume', 'value'] as const
 export type StepKind = (typeof stepKinds)[number]
+/** The steps that are answered from outside. */
+export const answerKinds = ['event', 'time', 'child', 'resume'] as const satisfies StepKind[]
 
 /** How an error is stored and shown: at most 16 KiB as JSON, the stack cut first. */
 export interface WireError {

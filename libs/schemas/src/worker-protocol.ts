@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { type PublishedEvent, topicSchema } from './event.ts'
 import { limits } from './limits.ts'
 import { stepKinds } from './run.ts'
 import { nameSchema, queueSchema, workflowDefinitionSchema } from './workflow.ts'
@@ -66,6 +67,7 @@ export interface HeartbeatReply {
 }
 
 const jsonText = z.string()
+const stepKey = z.string().min(1).max(limits.stepKeyCharactersMax)
 const claimCommandSchema = z.strictObject({
   kind: z.literal('claim'),
   ...runRef,
@@ -80,7 +82,7 @@ const stealCommandSchema = z.strictObject({
 const stepCommandSchema = z.strictObject({
   kind: z.literal('step'),
   ...runRef,
-  key: z.string().min(1).max(limits.stepKeyCharactersMax),
+  key: stepKey,
   step_kind: z.enum(stepKinds),
   /** The worker's order of results within the run. */
   n: z.int().min(0),
@@ -101,6 +103,58 @@ const failCommandSchema = z.strictObject({ kind: z.literal('fail'), ...runRef, e
 /** Gives the run back at a step boundary: it is queued again at the next epoch. */
 const releaseCommandSchema = z.strictObject({ kind: z.literal('release'), ...runRef })
 
+const waitMs = z.int().min(0).max(limits.waitMsMax)
+const eventWaitSchema = z.strictObject({
+  kind: z.literal('event'),
+  topic: topicSchema,
+  filter: z.string().min(1).max(limits.filterCharactersMax).nullable(),
+  /** From when on events answer: since the run began, or a time in ms since 1970, or so many ms before the first registration. */
+  since: z.union([
+    z.literal('run'),
+    z.strictObject({ at_ms: z.number().min(0).max(limits.timeMsMax) }),
+    z.strictObject({ ago_ms: waitMs }),
+  ]),
+  timeout_ms: waitMs,
+})
+const timeWaitSchema = z.strictObject({
+  kind: z.literal('time'),
+  /** So many ms after the first registration, by Postgres's clock, or a time in ms since 1970. */
+  due: z.union([
+    z.strictObject({ after_ms: waitMs }),
+    z.strictObject({ at_ms: z.number().min(0).max(limits.timeMsMax) }),
+  ]),
+})
+/** Registers a wait. Registered again it changes nothing, but a resend may bring the answer. */
+const waitCommandSchema = z.strictObject({
+  kind: z.literal('wait'),
+  ...runRef,
+  key: stepKey,
+  /** The wake the worker had observed. */
+  seen: z.int().min(0),
+  wait: z.discriminatedUnion('kind', [eventWaitSchema, timeWaitSchema]),
+})
+/** Parks the run until an answer comes, unless one came that the worker has not seen. */
+const suspendCommandSchema = z.strictObject({
+  kind: z.literal('suspend'),
+  ...runRef,
+  seen: z.int().min(0),
+})
+/** Asks for answers while a body runs, which keeps the run from being parked. */
+const lookCommandSchema = z.strictObject({ kind: z.literal('look'), ...runRef, seen: z.int().min(0) })
+/**
+ * The body of a `publishEvent`, done by the orchestrator under the id `<run>/<key>`. The worker stores the answer as the
+ * step's result. Sent in requests of its own, so that a stall of Kafka holds up no step.
+ */
+const publishCommandSchema = z.strictObject({
+  kind: z.literal('publish'),
+  ...runRef,
+  key: stepKey,
+  topic: topicSchema,
+  event_type: z.string().min(1).max(limits.eventTypeCharactersMax).nullable(),
+  data: jsonText,
+  event_key: z.string().min(1).nullable(),
+})
+
 export const commandSchema = z.discriminatedUnion('kind', [
   claimCommandSchema,
   stealCommandSchema,
@@ -108,6 +162,10 @@ export const commandSchema = z.discriminatedUnion('kind', [
   completeCommandSchema,
   failCommandSchema,
   releaseCommandSchema,
+  waitCommandSchema,
+  suspendCommandSchema,
+  lookCommandSchema,
+  publishCommandSchema,
 ])
 export type Command = z.infer<typeof commandSchema>
 export type ClaimCommand = z.infer<typeof claimCommandSchema>
@@ -116,6 +174,10 @@ export type StepCommand = z.infer<typeof stepCommandSchema>
 export type CompleteCommand = z.infer<typeof completeCommandSchema>
 export type FailCommand = z.infer<typeof failCommandSchema>
 export type ReleaseCommand = z.infer<typeof releaseCommandSchema>
+export type WaitCommand = z.infer<typeof waitCommandSchema>
+export type SuspendCommand = z.infer<typeof suspendCommandSchema>
+export type LookCommand = z.infer<typeof lookCommandSchema>
+export type PublishCommand = z.infer<typeof publishCommandSchema>
 
 export const commandsRequestSchema = z.strictObject({
   worker_id: workerIdSchema,
@@ -123,6 +185,10 @@ export const commandsRequestSchema = z.strictObject({
 })
 export type CommandsRequest = z.infer<typeof commandsRequestSchema>
 
+/**
+ * A stored result. Results happened in the order (seen, answers first, n): an answer (`answerKinds`) carries the wake it
+ * made as `seen`, and `n` 0; any other the worker's own order, and the wake the worker had observed when it ended.
+ */
 export interface StoredStep {
   key: string
   step_kind: (typeof stepKinds)[number]
@@ -155,7 +221,7 @@ export interface ClaimedRun {
   parent_run_id: string | null
   traceparent: string | null
   started_at: number
-  /** In the order `n`. */
+  /** In the order they happened. `wake` counts every answer among them. */
   steps: StoredStep[]
 }
 
@@ -166,8 +232,16 @@ export type CommandReply =
   | { kind: 'stored' }
   /** Another result stands under this key; it is the one that counts. */
   | { kind: 'exists'; step: StoredStep }
-  /** The run ended, or was given back, as asked; also when a resend asks again. */
+  /** The run ended, was given back or parked, as asked; also when a resend asks again. */
   | { kind: 'done' }
+  /** To wait and look: nothing came that the worker has not seen. */
+  | { kind: 'waiting' }
+  /**
+   * To wait, suspend and look: answers came. All those beyond the command's `seen` up to `wake`, in the order of their
+   * wakes; the run is still in the worker's hands.
+   */
+  | { kind: 'answers'; wake: number; steps: StoredStep[] }
+  | { kind: 'published'; event: PublishedEvent }
   | { kind: 'lost' }
   | { kind: 'refused'; code: string; detail: string }
 export interface CommandsReply {
