@@ -103,7 +103,15 @@ create table event_ids (
   primary key (stream, source, id)
 );
 create index event_ids_sweep on event_ids (stream, log_time) where run_id is null;
-create index event_ids_run on event_ids (run_id) where run_id is not null;
+create index event_ids_run on event_ids (stream, run_id) where run_id is not null;
+
+-- How far `event_ids` was swept: of a stream's ids of before `swept_to` some are gone. Who is about to settle events for
+-- which they matter reads them from the log again first, and lowers it; `revision` is the compare-and-set of that.
+create table event_id_sweeps (
+  stream text primary key,
+  swept_to timestamptz not null default to_timestamp(0),
+  revision int8 not null default 0
+);
 
 -- Decisions that lose or merge events, kept for 7 days: what explain answers from.
 create table decisions (

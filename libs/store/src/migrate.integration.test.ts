@@ -12,6 +12,7 @@ import {
   deadLetters,
   decisions,
   eventIds,
+  eventIdSweeps,
   triggerCursors,
   triggers,
   workflows,
@@ -29,7 +30,7 @@ import { instances, workers } from './schema/workers.ts'
 
 const tables: PgTable[] = [
   [runs, steps, runIds, runNotes],
-  [apps, builds, workflows, triggers, triggerCursors, eventIds, decisions, deadLetters],
+  [apps, builds, workflows, triggers, triggerCursors, eventIds, eventIdSweeps, decisions, deadLetters],
   [workers, instances, apiKeys],
   [waits, responses, correlatorCursors, waitedStreams, projections, latestResponses, concurrencySlots],
 ].flat()

@@ -94,6 +94,12 @@ export const eventIds = pgTable(
   (table) => [primaryKey({ columns: [table.stream, table.source, table.id] })],
 )
 
+export const eventIdSweeps = pgTable('event_id_sweeps', {
+  stream: text('stream').primaryKey(),
+  sweptTo: instant('swept_to').notNull(),
+  revision: bigint('revision', { mode: 'number' }).notNull(),
+})
+
 export const decisions = pgTable(
   'decisions',
   {
