@@ -4,27 +4,54 @@ import { classify, withRetries } from './fault.ts'
 import { dayMs, runIdFloor, runIdTime } from './run-id.ts'
 import { transaction } from './statement.ts'
 
-const partitionedTables = ['runs', 'steps'] as const
-export type PartitionedTable = (typeof partitionedTables)[number]
+/** A table in partitions by time: one for each day or hour of UTC, named for its start. */
+interface PartitionedBy {
+  periodMs: number
+  /** The lowest value of the partition key at a time. */
+  bound: (timeMs: number) => string
+}
+
+const hourMs = 3_600_000
+const byRunId: PartitionedBy = { periodMs: dayMs, bound: runIdFloor }
+const partitionedTables = {
+  runs: byRunId,
+  steps: byRunId,
+  /** By the log time of the events. */
+  responses: { periodMs: hourMs, bound: (timeMs: number) => new Date(timeMs).toISOString() },
+} satisfies Record<string, PartitionedBy>
+export type PartitionedTable = keyof typeof partitionedTables
 
 /** Held while partitions are made or removed: instances take turns instead of failing one another. */
 export const partitionsLock = 7_216_003
 /** Attaching waits for nobody longer than this; the duty comes again, and inserts never queue behind it. */
 const attachLockTimeoutMs = 2_000
 const partitionsAheadDaysDefault = 3
+/** Each hour's partition is one more for every plan; what is missing is made on demand. */
+const responsesAheadMs = 6 * hourMs
 
-/** `runs_20261123`: the day of UTC that the ids inside were made on. */
-export function partitionName(table: PartitionedTable, dayStartMs: number): string {
-  return `${table}_${new Date(dayStartMs).toISOString().slice(0, 10).replaceAll('-', '')}`
+/** `runs_20261123`, `responses_2026112313`: the day or hour of UTC that it begins at. */
+export function partitionName(table: PartitionedTable, timeMs: number): string {
+  const start = new Date(startOf(table, timeMs)).toISOString().replaceAll(/[-T]/g, '')
+  return `${table}_${start.slice(0, partitionedTables[table].periodMs === dayMs ? 8 : 10)}`
 }
 
-/** The day a partition holds, ms since 1970; null for a name that is not one of ours. */
-export function partitionDay(name: string): number | null {
-  const match = /^(?:runs|steps)_(\d{4})(\d{2})(\d{2})$/.exec(name)
-  return match ? Date.UTC(Number(match[1]), Number(match[2]) - 1, Number(match[3])) : null
+/** When a partition begins, ms since 1970; null for a name that is not one of ours. */
+export function partitionStart(table: PartitionedTable, name: string): number | null {
+  const match = /^[a-z]+_(\d{4})(\d{2})(\d{2})(\d{2})?$/.exec(name)
+  if (!match) return null
+  const [year = 0, month = 0, day = 0, hour = 0] = match.slice(1).map((digits) => Number(digits ?? 0))
+  const startMs = Date.UTC(year, month - 1, day, hour)
+  return partitionName(table, startMs) === name ? startMs : null
 }
 
-const dayStart = (timeMs: number): number => Math.floor(timeMs / dayMs) * dayMs
+/** The first moment after a partition that begins then. */
+export const partitionEnd = (table: PartitionedTable, startMs: number): number =>
+  startMs + partitionedTables[table].periodMs
+
+function startOf(table: PartitionedTable, timeMs: number): number {
+  const { periodMs } = partitionedTables[table]
+  return Math.floor(timeMs / periodMs) * periodMs
+}
 
 /** The partitions of a table that are attached, or waiting to be detached for good. */
 export async function listPartitions(
@@ -42,30 +69,42 @@ export async function listPartitions(
 
 /**
  * Makes the partitions of yesterday, today and the days ahead, by Postgres's clock. Yesterday's, because an id may be
- * some seconds older than its insert. Returns the names of those that were not there.
+ * some seconds older than its insert. Of responses, those of the hours ahead. Returns the names of those that were not
+ * there.
  */
 export async function ensurePartitions(
   store: Store,
   options: { aheadDays?: number } = {},
 ): Promise<string[]> {
   const now = await store.serverNow()
-  return await ensurePartitionDays(
-    store.general,
-    now - dayMs,
-    now + (options.aheadDays ?? partitionsAheadDaysDefault) * dayMs,
-  )
+  const days = options.aheadDays ?? partitionsAheadDaysDefault
+  return [
+    ...(await ensurePartitionDays(store.general, now - dayMs, now + days * dayMs)),
+    ...(await ensureTable(store.general, 'responses', now - hourMs, now + responsesAheadMs)),
+  ]
 }
 
-/** Makes the partitions of every day from that of `fromMs` to that of `toMs`. */
+/** Makes the partitions of runs and steps of every day from that of `fromMs` to that of `toMs`. */
 export async function ensurePartitionDays(pool: Pool, fromMs: number, toMs: number): Promise<string[]> {
+  return [
+    ...(await ensureTable(pool, 'runs', fromMs, toMs)),
+    ...(await ensureTable(pool, 'steps', fromMs, toMs)),
+  ]
+}
+
+async function ensureTable(
+  pool: Pool,
+  table: PartitionedTable,
+  fromMs: number,
+  toMs: number,
+): Promise<string[]> {
   const made: string[] = []
-  for (const table of partitionedTables) {
-    const there = new Set((await listPartitions(pool, table)).map((partition) => partition.name))
-    for (let day = dayStart(fromMs); day <= dayStart(toMs); day += dayMs) {
-      const name = partitionName(table, day)
-      if (there.has(name)) continue
-      if (await withRetries(async () => await attachPartition(pool, table, day))) made.push(name)
-    }
+  const { periodMs } = partitionedTables[table]
+  const there = new Set((await listPartitions(pool, table)).map((partition) => partition.name))
+  for (let start = startOf(table, fromMs); start <= toMs; start += periodMs) {
+    const name = partitionName(table, start)
+    if (there.has(name)) continue
+    if (await withRetries(async () => await attachPartition(pool, table, start))) made.push(name)
   }
   return made
 }
@@ -75,8 +114,9 @@ export async function ensurePartitionDays(pool: Pool, fromMs: number, toMs: numb
  * stopped all inserts for 1.8 s; attaching takes SHARE UPDATE EXCLUSIVE, which inserts and readers do not meet.
  * False when another instance was first.
  */
-async function attachPartition(pool: Pool, table: PartitionedTable, day: number): Promise<boolean> {
-  const name = partitionName(table, day)
+async function attachPartition(pool: Pool, table: PartitionedTable, startMs: number): Promise<boolean> {
+  const name = partitionName(table, startMs)
+  const { bound } = partitionedTables[table]
   return await transaction(pool, async (client) => {
     await client.query('select pg_advisory_xact_lock($1)', [partitionsLock])
     if ((await listPartitions(client, table)).some((partition) => partition.name === name)) return false
@@ -85,7 +125,7 @@ async function attachPartition(pool: Pool, table: PartitionedTable, day: number)
       `create table if not exists ${name} (like ${table} including defaults including constraints including indexes including storage)`,
     )
     await client.query(
-      `alter table ${table} attach partition ${name} for values from ('${runIdFloor(day)}') to ('${runIdFloor(day + dayMs)}')`,
+      `alter table ${table} attach partition ${name} for values from ('${bound(startMs)}') to ('${bound(partitionEnd(table, startMs))}')`,
     )
     return true
   })
@@ -103,15 +143,37 @@ export async function withPartitions<Result>(
   runIds: string[],
   work: () => Promise<Result>,
 ): Promise<Result> {
-  try {
-    return await work()
-  } catch (error) {
-    if (classify(error) !== 'missing_partition' || runIds.length === 0) throw error
+  return await withMade(work, runIds.length, async () => {
     const now = await store.serverNow()
-    const days = new Set(runIds.map((id) => Math.floor(runIdTime(id) / dayMs) * dayMs))
+    const days = new Set(runIds.map((id) => startOf('runs', runIdTime(id))))
     for (const day of days)
       if (Math.abs(day - now) <= madeOnDemandDaysMax * dayMs)
         await ensurePartitionDays(store.general, day, day)
+  })
+}
+
+/** The same for responses, by the log times of the rows; the caller has left out those it does not want an hour for. */
+export async function withResponsePartitions<Result>(
+  store: Store,
+  logTimesMs: readonly number[],
+  work: () => Promise<Result>,
+): Promise<Result> {
+  return await withMade(work, logTimesMs.length, async () => {
+    const hours = new Set(logTimesMs.map((timeMs) => startOf('responses', timeMs)))
+    for (const hour of hours) await ensureTable(store.general, 'responses', hour, hour)
+  })
+}
+
+async function withMade<Result>(
+  work: () => Promise<Result>,
+  rows: number,
+  make: () => Promise<void>,
+): Promise<Result> {
+  try {
+    return await work()
+  } catch (error) {
+    if (classify(error) !== 'missing_partition' || rows === 0) throw error
+    await make()
     return await work()
   }
 }

@@ -1,6 +1,6 @@
 import type { Store } from './connection.ts'
-import { classify } from './fault.ts'
-import { listPartitions, partitionDay, partitionName, partitionsLock } from './partitions.ts'
+import { dropPartition } from './drop-partition.ts'
+import { listPartitions, partitionName, partitionStart } from './partitions.ts'
 import { dayMs, runIdFloor } from './run-id.ts'
 
 export interface Retention {
@@ -16,8 +16,6 @@ const trimBatch = 1_000
 const trimBatchesMax = 50
 /** Rows beside runs that a delete takes at once; they are small. */
 const sideBatch = 10_000
-/** Detaching waits for statements that still read the partition; then for the next sweep. */
-const detachTimeoutMs = 60_000
 
 const endedBefore = `r.finished_at < case r.status
   when 'failed' then now() - make_interval(secs => $2::float8 / 1000)
@@ -43,7 +41,7 @@ export async function dropOrTrimPartitions(
   const oldest = now - Math.min(retention.endedMs, retention.failedMs)
   const outcome: RetentionOutcome = { dropped: [], deleted: 0 }
   for (const { name, detachPending } of await listPartitions(store.general, 'runs')) {
-    const day = partitionDay(name)
+    const day = partitionStart('runs', name)
     if (day === null || day > oldest) continue
     const { rows } = await store.general.query<{ kept: boolean }>(
       `select exists (select 1 from ${name} r where (${endedBefore}) is not true) as kept`,
@@ -78,37 +76,6 @@ async function deleteBeside(store: Store, table: string, bounds: string[]): Prom
     if ((rowCount ?? 0) < sideBatch) return true
   }
   return false
-}
-
-/**
- * `detach … concurrently` runs in no transaction and blocks nobody; broken off half-way it leaves the partition
- * pending, which `finalize` ends.
- */
-async function dropPartition(
-  store: Store,
-  partition: { table: 'runs' | 'steps'; name: string; detachPending: boolean },
-): Promise<boolean> {
-  const client = await store.general.connect()
-  try {
-    const { rows } = await client.query<{ mine: boolean }>('select pg_try_advisory_lock($1) as mine', [
-      partitionsLock,
-    ])
-    if (!rows[0]?.mine) return false
-    await client.query(`set statement_timeout = ${detachTimeoutMs}`)
-    const how = partition.detachPending ? 'finalize' : 'concurrently'
-    await client.query(`alter table ${partition.table} detach partition ${partition.name} ${how}`)
-    await client.query(`drop table ${partition.name}`)
-    return true
-  } catch (error) {
-    // Somebody reads it for longer than we wait, or another instance was first: the next sweep finds it again.
-    if (['retry', 'outage'].includes(classify(error))) return false
-    throw error
-  } finally {
-    // The timeout is the session's: it is closed, not given back. Closing takes a moment, in which it would still hold
-    // the lock that the next partition needs.
-    await client.query('select pg_advisory_unlock_all()').catch(() => {})
-    client.release(true)
-  }
 }
 
 async function trimDay(store: Store, name: string, values: number[]): Promise<number> {

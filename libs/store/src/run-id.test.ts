@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { parseRunId } from '@headrace/schemas'
 import { expect, test } from 'vitest'
-import { partitionDay, partitionName } from './partitions.ts'
+import { partitionName, partitionStart } from './partitions.ts'
 import { dayMs, newRunIds, runIdFloor, runIdTime } from './run-id.ts'
 
 const times = fc.integer({ min: Date.UTC(2020), max: Date.UTC(2200) })
@@ -33,9 +33,13 @@ test('every id of a day lies between the floors of that day and the next, which 
       const [id] = newRunIds(1, now)
       const day = Math.floor(now / dayMs) * dayMs
       expect(runIdFloor(day) <= id! && id! < runIdFloor(day + dayMs)).toBe(true)
-      expect(partitionDay(partitionName('steps', now))).toBe(day)
+      expect(partitionStart('steps', partitionName('steps', now))).toBe(day)
     }),
   )
   expect(partitionName('runs', Date.UTC(2026, 10, 23, 23, 59))).toBe('runs_20261123')
-  expect(partitionDay('runs_old')).toBeNull()
+  expect(partitionStart('runs', 'runs_old')).toBeNull()
+  expect(partitionStart('runs', 'steps_20261123')).toBeNull()
+  expect(partitionStart('responses', 'responses_20261123')).toBeNull()
+  expect(partitionName('responses', Date.UTC(2026, 10, 23, 23, 59))).toBe('responses_2026112323')
+  expect(partitionStart('responses', 'responses_2026112323')).toBe(Date.UTC(2026, 10, 23, 23))
 })
