@@ -69,10 +69,12 @@ create table responses (
   primary key (topic, incarnation, partition, sequence_id, log_time)
 ) partition by range (log_time);
 
+-- What was read of each partition of the response topic: all below `next_offset` is in `responses`, and was matched.
 create table correlator_cursors (
   partition int primary key,
   next_offset int8 not null,
-  revision int8 not null default 0,
+  -- No response that is being stored and matched now, or comes next, is older: retention stays behind it.
+  log_time timestamptz not null,
   updated_at timestamptz not null default now(),
   constraint correlator_cursors_position check (partition >= 0 and next_offset >= 0)
 );

@@ -61,7 +61,7 @@ export const responses = pgTable(
 export const correlatorCursors = pgTable('correlator_cursors', {
   partition: integer('partition').primaryKey(),
   nextOffset: bigint('next_offset', { mode: 'number' }).notNull(),
-  revision: bigint('revision', { mode: 'number' }).notNull(),
+  logTime: instant('log_time').notNull(),
   updatedAt: instant('updated_at').notNull(),
 })
 
