@@ -3,6 +3,7 @@ import type { Metrics } from '@headrace/service'
 import type { TriggerRow } from '@headrace/store'
 import type { LaneEvent } from './lanes/lane-record.ts'
 import type { Lane } from './lanes/lane.ts'
+import { isProjection } from './triggers/lane-trigger.ts'
 
 const triggerStatuses = ['live', 'paused', 'retired'] as const
 
@@ -54,6 +55,11 @@ export function createTriggerMetrics(metrics: Metrics) {
       help: 'Dead letters written.',
       labels: ['reason'],
     }),
+    projectedEvents: metrics.counter({
+      name: 'projected_events_total',
+      help: 'Events of waited streams copied to the response topic; one that is copied again counts again.',
+      labels: ['stream'],
+    }),
     rebalances: metrics.counter({
       name: 'kafka_rebalances_total',
       help: 'Times the consumer group was joined.',
@@ -77,13 +83,14 @@ export function registerLaneGauges(
   },
 ): void {
   const labels = ['trigger', 'stream'] as const
+  const triggers = { isProjection: false, nowMs: view.now }
   metrics.gauge({
     name: 'trigger_lag_events',
     help: 'Offsets between the cursor and the end of the log, of the worst partition here; an open window counts.',
     labels,
     collect: (gauge) => {
       gauge.reset()
-      for (const [name, { events }] of worstLags(view.lanes(), view.now())) gauge.set(name, events)
+      for (const [name, { events }] of worstLags(view.lanes(), triggers)) gauge.set(name, events)
     },
   })
   metrics.gauge({
@@ -92,7 +99,7 @@ export function registerLaneGauges(
     labels,
     collect: (gauge) => {
       gauge.reset()
-      for (const [name, { seconds }] of worstLags(view.lanes(), view.now())) gauge.set(name, seconds)
+      for (const [name, { seconds }] of worstLags(view.lanes(), triggers)) gauge.set(name, seconds)
     },
   })
   metrics.gauge({
@@ -102,8 +109,8 @@ export function registerLaneGauges(
     collect: (gauge) => {
       gauge.reset()
       for (const lane of view.lanes())
-        for (const follower of [...lane.followers, ...lane.chasers])
-          gauge.inc({ trigger: follower.trigger.id }, follower.openEvents > 0 ? 1 : 0)
+        for (const { trigger, openEvents } of [...lane.followers, ...lane.chasers])
+          if (!isProjection(trigger)) gauge.inc({ trigger: trigger.id }, openEvents > 0 ? 1 : 0)
     },
   })
   metrics.gauge({
@@ -128,20 +135,60 @@ export function registerLaneGauges(
   })
 }
 
+/** Of the projections of waited streams. */
+export function registerProjectionGauges(
+  metrics: Metrics,
+  view: { lanes: () => readonly Lane[]; gapReaders: () => number; now: () => number },
+): void {
+  const projections = { isProjection: true, nowMs: view.now }
+  metrics.gauge({
+    name: 'projection_lag_events',
+    help: 'Offsets between the projection of a waited stream and the end of its log, of the worst partition here.',
+    labels: ['stream'],
+    collect: (gauge) => {
+      gauge.reset()
+      for (const [{ stream }, { events }] of worstLags(view.lanes(), projections))
+        gauge.set({ stream }, events)
+    },
+  })
+  metrics.gauge({
+    name: 'projection_lag_seconds',
+    help: 'Age of the last event projected while there are more, of the worst partition here.',
+    labels: ['stream'],
+    collect: (gauge) => {
+      gauge.reset()
+      for (const [{ stream }, { seconds }] of worstLags(view.lanes(), projections))
+        gauge.set({ stream }, seconds)
+    },
+  })
+  metrics.gauge({
+    name: 'projection_gap_readers',
+    help: 'Partitions of which events from before the beginning of their projection are being copied.',
+    collect: (gauge) => gauge.set(view.gapReaders()),
+  })
+}
+
 type LagName = { trigger: string; stream: string }
 
-function worstLags(lanes: readonly Lane[], nowMs: number): Map<LagName, { events: number; seconds: number }> {
+/** Of triggers, or of projections. */
+function worstLags(
+  lanes: readonly Lane[],
+  of: { isProjection: boolean; nowMs: () => number },
+): Map<LagName, { events: number; seconds: number }> {
+  const nowMs = of.nowMs()
   const worst = new Map<string, { name: LagName; lag: { events: number; seconds: number } }>()
   for (const lane of lanes) {
     const { highWatermark } = lane
     if (highWatermark === null) continue
     for (const { trigger, stored, scanned, seen } of [...lane.followers, ...lane.chasers]) {
+      if (isProjection(trigger) !== of.isProjection) continue
       const events = Math.max(0, highWatermark - stored.nextOffset)
       const behind = scanned < highWatermark && seen !== null
       const seconds = behind ? Math.max(0, nowMs - seen.timestamp) / 1_000 : 0
-      const known = worst.get(trigger.id)?.lag ?? { events: 0, seconds: 0 }
+      const key = `${lane.stream}/${trigger.id}`
+      const known = worst.get(key)?.lag ?? { events: 0, seconds: 0 }
       const lag = { events: Math.max(events, known.events), seconds: Math.max(seconds, known.seconds) }
-      worst.set(trigger.id, { name: { trigger: trigger.id, stream: lane.stream }, lag })
+      worst.set(key, { name: { trigger: trigger.id, stream: lane.stream }, lag })
     }
   }
   return new Map([...worst.values()].map(({ name, lag }) => [name, lag]))

@@ -1,12 +1,29 @@
 import { type Broker, type LanedConsumer, partitionKey, streamOfTopic } from '@headrace/broker'
 import type { Dispatcher } from '@headrace/dispatch'
 import { createDuty, type Duty, type HealthCheck, type ServiceContext } from '@headrace/service'
-import { createCursors, listTriggers, loadCursors, setCursorStatus, type Store } from '@headrace/store'
+import {
+  createCursors,
+  createProjections,
+  extendProjection,
+  listProjectionGaps,
+  listTriggers,
+  listWaitedStreams,
+  loadCursors,
+  setCursorStatus,
+  type Store,
+} from '@headrace/store'
 import { CatchUp } from './catch-up/catch-up-reader.ts'
 import type { TriggerServiceConfig } from './config.ts'
 import { Adoption, type CursorStore } from './lanes/adoption.ts'
 import { LaneSet } from './lanes/lane-set.ts'
-import { registerLaneGauges, type TriggerMetrics } from './metrics.ts'
+import type { Lane } from './lanes/lane.ts'
+import type { Follower, LaneEntry } from './lanes/follower.ts'
+import { registerLaneGauges, registerProjectionGauges, type TriggerMetrics } from './metrics.ts'
+import { GapReader, type GapStore } from './projection/gap-reader.ts'
+import { Projector } from './projection/projector.ts'
+import type { ResponseWriter } from './projection/response-writer.ts'
+import { createEventIdStore } from './repeats/event-id-store.ts'
+import { Repeats } from './repeats/repeats.ts'
 import type { DeadLetters } from './set-aside/dead-letters.ts'
 import { Flusher } from './start-runs/flusher.ts'
 import type { RunStore } from './start-runs/run-store.ts'
@@ -20,6 +37,7 @@ export interface PipelineParts {
   deadLetters: DeadLetters
   dispatcher: Dispatcher
   runStore: RunStore
+  responses: ResponseWriter
   triggerMetrics: TriggerMetrics
 }
 
@@ -29,8 +47,9 @@ const FETCH_BYTES_MAX = 8 * 1024 * 1024
 const FETCH_WAIT_MS = 100
 
 /**
- * Puts the parts together: records → lanes → closed windows → flusher → runs. Triggers are polled, lanes are assigned by
- * Kafka's group, adoption brings the two together; every poke is backed by a sweep.
+ * Puts the parts together: records → lanes → closed windows → flusher → runs, and of waited streams → projector → response
+ * topic → flusher. Triggers and waited streams are polled, lanes are assigned by Kafka's group, adoption brings the two
+ * together; every poke is backed by a sweep.
  */
 export class Pipeline {
   readonly #context: ServiceContext
@@ -38,17 +57,26 @@ export class Pipeline {
   readonly #postgres: HealthCheck
   readonly #kafka: HealthCheck
   readonly #flusher: Flusher
+  readonly #projector: Projector
   readonly #triggers: TriggerList
   readonly #consumer: LanedConsumer
   readonly #lanes: LaneSet
   readonly #catchUp: CatchUp
   readonly #adoption: Adoption
+  readonly #gaps: GapReader
   readonly #duties: readonly Duty[]
 
   constructor(context: ServiceContext, parts: PipelineParts) {
     const { log, clock, metrics, health } = context
     const { store, broker, deadLetters, dispatcher, triggerMetrics } = parts
-    const shared = { log, clock, deadLetters, onOrphans: () => this.#adoption.duty.poke() }
+    const repeats = new Repeats({
+      store: createEventIdStore(store),
+      broker,
+      log,
+      clock,
+      onOutage: (detail) => this.#postgresIs(detail),
+    })
+    const shared = { log, clock, deadLetters, repeats, onOrphans: () => this.#adoption.duty.poke() }
     this.#context = context
     this.#parts = parts
     this.#postgres = health.check('postgres')
@@ -61,9 +89,11 @@ export class Pipeline {
       onFenced: shared.onOrphans,
       onOutage: (detail) => this.#postgresIs(detail),
     })
-    const enqueue = this.#flusher.enqueue.bind(this.#flusher)
+    const writer = parts.responses
+    this.#projector = new Projector({ ...shared, writer, enqueue: (entry) => this.#flusher.enqueue(entry) })
+    const enqueue = (entry: LaneEntry) => this.#take(entry)
     this.#triggers = new TriggerList({
-      list: async () => await listTriggers(store),
+      list: async () => ({ triggers: await listTriggers(store), waited: await listWaitedStreams(store) }),
       onRead: (changed) => this.#triggersRead(changed),
       onFailed: (detail) => this.#postgresIs(detail),
       log,
@@ -71,7 +101,8 @@ export class Pipeline {
       metrics,
     })
     this.#consumer = this.#makeConsumer()
-    this.#lanes = new LaneSet({ ...shared, consumer: this.#consumer, enqueue }, (stream) =>
+    const onLeft = (follower: Follower, lane: Lane) => this.#catchUp.begin(follower, lane)
+    this.#lanes = new LaneSet({ ...shared, consumer: this.#consumer, enqueue, onLeft }, (stream) =>
       this.#triggers.live(stream),
     )
     this.#catchUp = new CatchUp({ ...shared, broker, enqueue })
@@ -86,13 +117,24 @@ export class Pipeline {
       log,
       clock,
     })
-    this.#duties = [this.#triggers.duty, this.#adoption.duty, this.#makeProgress()]
+    this.#gaps = new GapReader({
+      ...shared,
+      store: gapStore(store),
+      broker,
+      lanes: this.#lanes,
+      writer,
+      metrics,
+    })
+    this.#duties = [this.#triggers.duty, this.#adoption.duty, this.#gaps.duty, this.#makeProgress()]
+    const lanes = () => this.#lanes.all
+    const now = () => clock.now()
     registerLaneGauges(metrics, {
-      lanes: () => this.#lanes.all,
+      lanes,
       triggers: () => this.#triggers.all,
       readers: () => this.#catchUp.readers,
-      now: () => clock.now(),
+      now,
     })
+    registerProjectionGauges(metrics, { lanes, gapReaders: () => this.#gaps.readers, now })
   }
 
   start(): void {
@@ -103,8 +145,10 @@ export class Pipeline {
   /** What is closed is flushed and idle cursors are moved on, so that the next owner has nothing to read again. */
   async stop(deadline: AbortSignal): Promise<void> {
     await Promise.all(this.#duties.map(async (duty) => await duty.stop()))
+    await this.#gaps.stop()
     this.#catchUp.freeze()
     for (const lane of this.#lanes.all) lane.freeze()
+    await this.#projector.stop()
     await this.#drained(deadline)
     for (const lane of this.#lanes.all) lane.writeProgress()
     await this.#drained(deadline)
@@ -124,6 +168,11 @@ export class Pipeline {
     deadline.removeEventListener('abort', giveUp)
   }
 
+  #take(entry: LaneEntry): void {
+    if (entry.kind === 'responses') this.#projector.enqueue(entry)
+    else this.#flusher.enqueue(entry)
+  }
+
   #postgresIs(fault: string | null): void {
     if (fault === null) this.#postgres.ok()
     else this.#postgres.fail(fault)
@@ -135,6 +184,7 @@ export class Pipeline {
     const { prefix } = this.#parts.config
     this.#consumer.setTopics(this.#triggers.streams.map((stream) => streamTopic(prefix, stream)))
     this.#lanes.reconcile()
+    this.#gaps.duty.poke()
   }
 
   #makeConsumer(): LanedConsumer {
@@ -161,7 +211,7 @@ export class Pipeline {
         for (const topic of topics)
           this.#context.log.warn(
             { event: 'stream.missing', code: 'stream_missing', topic },
-            'a stream with triggers has no Kafka topic',
+            'a stream that has triggers, or is waited on, has no Kafka topic',
           )
       },
       onState: (state) => {
@@ -191,7 +241,15 @@ function cursorStore(store: Store): CursorStore {
   return {
     loadCursors: async (stream, partitions) => await loadCursors(store, stream, partitions),
     createCursors: async (rows) => await createCursors(store, [...rows]),
+    createProjections: async (rows) => await createProjections(store, [...rows]),
     stopCursor: async ({ triggerId, stream, partition, revision }, reason) =>
       await setCursorStatus(store, { triggerId, stream, partition, revision, status: 'stopped', reason }),
+  }
+}
+
+function gapStore(store: Store): GapStore {
+  return {
+    listGaps: async () => await listProjectionGaps(store),
+    extend: async (gap, to) => await extendProjection(store, gap, to),
   }
 }

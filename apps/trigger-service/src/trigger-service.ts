@@ -21,6 +21,7 @@ import { createTriggerMetrics } from './metrics.ts'
 import { createDuties } from './duties.ts'
 import { createRunStore } from './start-runs/run-store.ts'
 import { Pipeline } from './pipeline.ts'
+import { ResponseWriter } from './projection/response-writer.ts'
 import { untilSchema } from './schema-gate.ts'
 import { streamTopic } from './stream-topic.ts'
 
@@ -88,6 +89,16 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     clock,
     kafkaTopicOf: (stream) => streamTopic(prefix, stream),
   })
+  // Apart from that of dead letters: a response topic that cannot be written holds up nobody's dead letters.
+  const copies = broker.producer({ onProducerRecreated: () => triggerMetrics.producersRecreated.inc() })
+  const responses = new ResponseWriter({
+    producer: copies,
+    prefix,
+    deadLetters,
+    metrics: triggerMetrics,
+    log,
+    clock,
+  })
   const dispatcher = createDispatcher({ store, broker, prefix, log, metrics, clock })
   context.onStop(async () => await dispatcher.stop(), 'dispatcher')
   const serverClock = createServerClock(store, clock)
@@ -100,6 +111,7 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     deadLetters,
     dispatcher,
     runStore: createRunStore(store, serverClock),
+    responses,
     triggerMetrics,
   })
   context.onStop(async (deadline) => await pipeline.stop(deadline), 'lanes')

@@ -1,9 +1,9 @@
-import type { Broker, IncomingRecord } from '@headrace/broker'
+import type { Broker } from '@headrace/broker'
 import { type Clock, codeOf, limited, type Logger } from '@headrace/service'
-import { type FlushEntry, windowEntry } from '../start-runs/flush-entry.ts'
+import type { Reading, Repeats } from '../repeats/repeats.ts'
 import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
-import type { Follower } from '../lanes/follower.ts'
-import { readRecord } from '../lanes/lane-record.ts'
+import type { Follower, LaneEntry } from '../lanes/follower.ts'
+import { type LaneRecord, readRecord } from '../lanes/lane-record.ts'
 import { LANE_BEHIND_MAX } from '../lanes/lane-start.ts'
 import type { Lane } from '../lanes/lane.ts'
 import { Turns } from './turns.ts'
@@ -18,16 +18,25 @@ const LOG_EVERY_MS = 10_000
 
 export interface CatchUpParts {
   broker: Pick<Broker, 'readRange'>
-  enqueue: (entry: FlushEntry) => void
+  enqueue: (entry: LaneEntry) => void
   deadLetters: DeadLetters
+  repeats: Pick<Repeats, 'reading'>
   log: Logger
   clock: Clock
   /** A follower was dropped that must be read again. */
   onOrphans: () => void
 }
 
+/** A follower behind its lane, and its way through the partition. */
+interface Chase {
+  readonly follower: Follower
+  readonly lane: Lane
+  readonly reading: Reading
+}
+
 /**
- * Reads for triggers that are behind their lane (resumed, new, changed, fenced), one reader each, until they meet it.
+ * Reads for triggers that are behind their lane (resumed, new, changed, fenced), and for projections that could not keep
+ * up with theirs, one reader each, until they meet it.
  *
  * C1  the lane is never slowed: a reader uses fetches of its own, and a share of them
  * C2  a follower joins when it has scanned all below the lane's position, in the same turn of the event loop
@@ -92,11 +101,18 @@ export class CatchUp {
 
   async #read(follower: Follower, lane: Lane, signal: AbortSignal): Promise<void> {
     let failures = 0
-    while (!this.#meets(follower, lane)) {
-      signal.throwIfAborted()
+    const reading = this.#parts.repeats.reading(lane)
+    for (;;) {
+      // Before it may meet the lane, too: one that left it for want of room would leave it again at once.
       await this.#room(follower, lane, signal)
+      signal.throwIfAborted()
+      if (this.#meets(follower, lane)) return
       try {
-        await this.#turns.take(async () => await this.#readChunk(follower, lane, signal))
+        const unknownFromMs = await this.#turns.take(
+          async () => await this.#readChunk({ follower, lane, reading }, signal),
+        )
+        // Days of the log may have to be read for it, during which others have their turns; then the chunk is read again.
+        if (unknownFromMs !== null) await reading.makeKnown(unknownFromMs, signal)
         failures = 0
       } catch (error) {
         signal.throwIfAborted()
@@ -113,7 +129,7 @@ export class CatchUp {
   /** Synchronous from its look at the lane's position to the join (C2). */
   #meets(follower: Follower, lane: Lane): boolean {
     for (const record of lane.tailFrom(follower.scanned) ?? []) this.#scan(follower, record)
-    if (lane.tailFrom(follower.scanned) !== null) follower.passTo(lane.position)
+    if (lane.tailFrom(follower.scanned) !== null) this.#enqueue(follower.passTo(lane.position))
     if (follower.scanned < lane.position) return false
     lane.join(follower)
     if (follower.live)
@@ -124,7 +140,8 @@ export class CatchUp {
     return true
   }
 
-  async #readChunk(follower: Follower, lane: Lane, signal: AbortSignal): Promise<void> {
+  /** Scans one fetch; or says from when on ids must be known before it can. */
+  async #readChunk({ follower, lane, reading }: Chase, signal: AbortSignal): Promise<number | null> {
     const { topic, partition } = lane
     const from = follower.scanned
     if (lane.position - from <= LANE_BEHIND_MAX) lane.keepTail()
@@ -135,33 +152,39 @@ export class CatchUp {
         // Retention took it, or the log was cut: what to do is decided where cursors are compared with the log.
         follower.drop()
         this.#parts.onOrphans()
-        return
+        return null
       }
-      await this.#scanAll(follower, lane, records, signal)
-      follower.passTo(nextOffset)
-      return
+      const read = records.map((record) => readRecord(lane.stream, lane.partition, record))
+      const unknownFromMs = reading.unknownFrom(read)
+      if (unknownFromMs !== null) return unknownFromMs
+      await this.#scanAll({ follower, lane, reading }, read, signal)
+      this.#enqueue(follower.passTo(nextOffset))
+      return null
     }
+    return null
   }
 
   async #scanAll(
-    follower: Follower,
-    lane: Lane,
-    raw: readonly IncomingRecord[],
+    { follower, lane, reading }: Chase,
+    records: readonly LaneRecord[],
     signal: AbortSignal,
   ): Promise<void> {
-    const records = raw.map((record) => readRecord(lane.stream, lane.partition, record))
     const letters = records
       .filter((record) => record.kind === 'unreadable')
       // From there on the lane itself has set them aside.
       .filter(({ seen }) => seen.offset < lane.startedAt)
       .map((record) => recordLetter(follower.lane, record))
     if (letters.length > 0) await this.#parts.deadLetters.put(letters, signal)
-    for (const record of records) this.#scan(follower, record)
+    for (const record of await reading.strike(records, follower.incarnation, signal))
+      this.#scan(follower, record)
   }
 
-  #scan(follower: Follower, record: ReturnType<typeof readRecord>): void {
-    if (!follower.live) return
-    for (const window of follower.scan(record)) this.#parts.enqueue(windowEntry(follower, window))
+  #scan(follower: Follower, record: LaneRecord): void {
+    if (follower.live) this.#enqueue(follower.scan(record))
+  }
+
+  #enqueue(entries: readonly LaneEntry[]): void {
+    for (const entry of entries) this.#parts.enqueue(entry)
   }
 
   /** Waits until enough of what the follower closed is flushed. */

@@ -1,12 +1,16 @@
 import type { Broker } from '@headrace/broker'
 import { type Clock, createDuty, type Duty, limited, type Logger, type Metrics } from '@headrace/service'
-import type { CursorRow, TriggerRow } from '@headrace/store'
+import type { CursorRow, NewProjection } from '@headrace/store'
 import type { TriggerMetrics } from '../metrics.ts'
-import { Follower } from './follower.ts'
+import { ProjectionFollower } from '../projection/projection-follower.ts'
+import { newProjections } from '../projection/new-projections.ts'
+import { isProjection, type LaneTrigger } from '../triggers/lane-trigger.ts'
+import type { Follower } from './follower.ts'
 import { type Gap, gapOf, isOtherRecord, type LogMarks } from './gap.ts'
 import type { LaneSet } from './lane-set.ts'
 import { laneStart } from './lane-start.ts'
 import type { Lane } from './lane.ts'
+import { TriggerFollower } from './trigger-follower.ts'
 
 /** The sweep behind the pokes. */
 const SWEEP_EVERY_MS = 1_000
@@ -23,6 +27,8 @@ export interface CursorStore {
   loadCursors(stream: string, partitions: number[]): Promise<CursorRow[]>
   /** Rows that exist already are left as they are. */
   createCursors(rows: readonly NewCursor[]): Promise<void>
+  /** With their cursors; those that are begun are left as they are. */
+  createProjections(rows: readonly NewProjection[]): Promise<void>
   /** False when it is not as it was read any more. */
   stopCursor(cursor: CursorRow, reason: string): Promise<boolean>
 }
@@ -38,7 +44,7 @@ export interface NewCursor {
 export interface AdoptionParts {
   lanes: LaneSet
   store: CursorStore
-  broker: Pick<Broker, 'offsets' | 'readRange'>
+  broker: Pick<Broker, 'offsets' | 'offsetsForTime' | 'readRange'>
   /** Reads behind the lane until it meets it. */
   catchUp: (follower: Follower, lane: Lane) => void
   /** A cursor works by a newer definition than the list of triggers: it is worth reading again. */
@@ -98,15 +104,15 @@ export class Adoption {
     // After the cursors: the log only grows, so a cursor beyond these marks really is beyond the log.
     const marks = await this.#parts.broker.offsets(topic, { signal })
     const missing = wanted.flatMap(({ lane, triggers }) => {
-      const low = marks.get(lane.partition)?.low
+      const lanesMarks = marks.get(lane.partition)
       // A partition that Kafka does not tell of yet: begun at a guess, its cursor might pass over events.
-      if (low === undefined) return []
+      if (lanesMarks === undefined) return []
       return triggers
         .filter(({ id }) => !rows.has(cursorName(id, lane.partition)))
-        .map((trigger) => newCursor(trigger, lane.partition, low))
+        .map((trigger) => ({ trigger, partition: lane.partition, marks: lanesMarks }))
     })
     if (missing.length > 0) {
-      await this.#parts.store.createCursors(missing)
+      await this.#begin(topic, missing, signal)
       rows = cursorsByName(await this.#parts.store.loadCursors(stream, partitions))
     }
     for (const { lane, triggers } of wanted) {
@@ -125,9 +131,23 @@ export class Adoption {
     }
   }
 
+  /** Makes the cursors of those that never followed these partitions. */
+  async #begin(topic: string, missing: readonly Beginning[], signal: AbortSignal): Promise<void> {
+    const { broker, store } = this.#parts
+    const cursors = missing.flatMap(({ trigger, partition, marks }) =>
+      isProjection(trigger) ? [] : [newCursor(trigger, partition, marks.low)],
+    )
+    const projections = missing.flatMap(({ trigger, partition, marks }) =>
+      isProjection(trigger) ? [{ trigger, partition, high: marks.high }] : [],
+    )
+    if (cursors.length > 0) await store.createCursors(cursors)
+    if (projections.length > 0)
+      await store.createProjections(await newProjections(projections, { broker, topic, signal }))
+  }
+
   /** Null where the cursor may not be followed now; why is said. */
   async #follower(
-    trigger: TriggerRow,
+    trigger: LaneTrigger,
     cursor: CursorRow,
     log: { topic: string; marks: LogMarks; signal: AbortSignal },
   ): Promise<Follower | null> {
@@ -138,14 +158,21 @@ export class Adoption {
     if (cursor.status !== 'live') return null
     const gap = await this.#gap(cursor, log)
     if (gap.kind !== 'recreated_or_truncated') this.#beyond.delete(beyondName(cursor))
-    if (gap.kind === 'none') return new Follower({ trigger, cursor })
+    if (gap.kind === 'none') return this.#makeFollower(trigger, cursor)
     if (gap.kind === 'recreated_or_truncated' && !this.#confirmed(cursor)) return null
     if (gap.kind === 'gap' && trigger.gapPolicy === 'continue') {
       this.#say(cursor, gap, log.marks)
-      return new Follower({ trigger, cursor, from: log.marks.low })
+      return this.#makeFollower(trigger, cursor, log.marks.low)
     }
     if (await this.#parts.store.stopCursor(cursor, gap.kind)) this.#say(cursor, gap, log.marks)
     return null
+  }
+
+  #makeFollower(trigger: LaneTrigger, cursor: CursorRow, from?: number): Follower {
+    const at = from === undefined ? { cursor } : { cursor, from }
+    if (isProjection(trigger)) return new ProjectionFollower({ trigger, ...at })
+    const onRepeat = () => this.#parts.metrics.events.inc({ trigger: trigger.id, outcome: 'repeat' })
+    return new TriggerFollower({ trigger, ...at, onRepeat })
   }
 
   /** The marks first: of a cursor that is beyond them, or was overtaken, no record needs to be read. */
@@ -214,8 +241,14 @@ const gapSentences = {
   recreated_or_truncated: 'the log ends before this cursor: its topic was made anew or cut',
 }
 
+interface Beginning {
+  readonly trigger: LaneTrigger
+  readonly partition: number
+  readonly marks: LogMarks
+}
+
 /** No row at registration: the partition is newer than the trigger, and all that it holds is to be seen. */
-function newCursor({ id, stream, version }: TriggerRow, partition: number, low: number): NewCursor {
+function newCursor({ id, stream, version }: LaneTrigger, partition: number, low: number): NewCursor {
   return { triggerId: id, stream, partition, nextOffset: low, version }
 }
 

@@ -26,6 +26,8 @@ export type LaneRecord =
       /** Made for the first trigger that matches, shared by the others; null until then. */
       laneEvent: LaneEvent | null
     }
+  /** Its id came from outside and stands for another position: nobody is to have it. Made of an event by `Reading`. */
+  | { readonly kind: 'repeat'; readonly seen: SeenRecord; readonly topic: string }
   | {
       readonly kind: 'unreadable'
       readonly seen: SeenRecord

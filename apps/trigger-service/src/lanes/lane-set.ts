@@ -1,21 +1,21 @@
 import { partitionKey } from '@headrace/broker'
-import type { TriggerRow } from '@headrace/store'
+import type { LaneTrigger } from '../triggers/lane-trigger.ts'
 import { Lane, type LaneParts } from './lane.ts'
 
 /** What all lanes of an instance may hold; each has an equal share, so that a stuck one takes nothing from the others. */
 const LANES_BYTES_MAX = 256 * 1024 * 1024
 /** More gains nothing: it is several fetches ahead. */
 const LANE_BYTES_MAX = 4 * 1024 * 1024
-/** Of a lane's two shares, see {@link LaneParts.bytesMax}. */
-const SHARES = 2
+/** Of a lane's three shares, see {@link LaneParts.bytesMax}. */
+const SHARES = 3
 
 /** The lanes this instance owns now, and what of them is to be read (again). */
 export class LaneSet {
   readonly #lanes = new Map<string, Lane>()
   readonly #parts: LaneParts
-  readonly #live: (stream: string) => readonly TriggerRow[]
+  readonly #live: (stream: string) => readonly LaneTrigger[]
 
-  constructor(parts: Omit<LaneParts, 'bytesMax'>, live: (stream: string) => readonly TriggerRow[]) {
+  constructor(parts: Omit<LaneParts, 'bytesMax'>, live: (stream: string) => readonly LaneTrigger[]) {
     this.#parts = { ...parts, bytesMax: () => this.#share() }
     this.#live = live
   }
@@ -38,7 +38,7 @@ export class LaneSet {
   }
 
   /** Live triggers of the lane's stream that it neither has nor is to leave alone for now. */
-  orphansOf(lane: Lane): TriggerRow[] {
+  orphansOf(lane: Lane): LaneTrigger[] {
     return this.#live(lane.stream).filter(({ id }) => !lane.has(id))
   }
 

@@ -1,8 +1,9 @@
 import type { IncomingBatch, IncomingRecord, LanedConsumer, LaneHandler, PushAnswer } from '@headrace/broker'
 import { type Clock, codeOf, type Logger } from '@headrace/service'
-import { type FlushEntry, progressEntry, windowEntry } from '../start-runs/flush-entry.ts'
+import { progressEntry } from '../start-runs/flush-entry.ts'
+import { isMarked, type Reading, type Repeats } from '../repeats/repeats.ts'
 import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
-import type { Closed, Follower } from './follower.ts'
+import type { Follower, LaneEntry } from './follower.ts'
 import { type LaneRecord, readRecord } from './lane-record.ts'
 import { Tail } from './tail.ts'
 
@@ -11,15 +12,19 @@ const CHUNK_RECORDS_MAX = 500
 
 export interface LaneParts {
   readonly consumer: Pick<LanedConsumer, 'seek' | 'resume' | 'commit'>
-  readonly enqueue: (entry: FlushEntry) => void
+  readonly enqueue: (entry: LaneEntry) => void
   readonly deadLetters: DeadLetters
+  readonly repeats: Pick<Repeats, 'reading'>
   readonly log: Logger
   readonly clock: Clock
   /** This lane has triggers to read again: their cursors are not known (any more). */
   readonly onOrphans: () => void
+  /** The lane goes on without a follower of its that cannot keep up, and that reads behind it until they meet again. */
+  readonly onLeft: (follower: Follower, lane: Lane) => void
   /**
-   * Bytes a lane may hold of records fetched and not scanned, and as many of closed windows that wait for Postgres.
-   * Past the second it scans no more; then its buffer fills, and it is not fetched.
+   * Bytes a lane may hold of records fetched and not scanned, as many of closed windows that wait for Postgres, and as
+   * many of responses that wait for Kafka. Past the second it scans no more; then its buffer fills, and it is not fetched.
+   * Past the third the projection leaves it.
    */
   readonly bytesMax: () => number
 }
@@ -37,7 +42,8 @@ export interface LaneParts {
  * N3  a record that cannot be read is acked as a dead letter before any cursor passes it
  * N4  at the head = a fetch at `position` showed nothing; only then does the wall clock close windows
  * N5  buffered and pending bytes are bounded
- * N6  whatever fails here ends in `waiting`: followers are dropped and read again, nothing is passed over
+ * N6  no follower is given a repeat; while ids cannot be entered nothing is scanned
+ * N7  whatever fails here ends in `waiting`: followers are dropped and read again, nothing is passed over
  */
 export class Lane implements LaneHandler {
   readonly topic: string
@@ -52,6 +58,7 @@ export class Lane implements LaneHandler {
   #state: 'waiting' | 'reading' | 'closed' = 'waiting'
   /** Rises with each start, so that work of an earlier life is not taken for this one's. */
   #life = 0
+  #reading: Reading | null = null
   #position = 0
   #startedAt = 0
   #buffer: { batch: IncomingBatch; scanned: number }[] = []
@@ -100,7 +107,7 @@ export class Lane implements LaneHandler {
     return this.#followers.has(triggerId) || this.#chasers.has(triggerId)
   }
 
-  /** Closed windows that may wait for Postgres, in bytes; a catch-up reader keeps to it too. */
+  /** What a follower closed and is not stored, in bytes, as much as may be; a catch-up reader keeps to it too. */
   get pendingBytesMax(): number {
     return this.#parts.bytesMax()
   }
@@ -118,6 +125,7 @@ export class Lane implements LaneHandler {
     this.#position = position
     this.#startedAt = position
     this.#fetched = position
+    this.#reading = this.#parts.repeats.reading(this)
     this.#clearBuffer()
     this.#parts.consumer.seek(this.topic, this.partition, position)
   }
@@ -130,6 +138,7 @@ export class Lane implements LaneHandler {
     this.#followers.set(follower.trigger.id, follower)
     follower.onSettled = () => this.#settled(follower)
     this.#offerRoom()
+    this.#drainSoon()
   }
 
   /** Notes a follower that catches up; `join` or its drop ends that. */
@@ -189,7 +198,7 @@ export class Lane implements LaneHandler {
     if (position !== this.#position || this.#buffer.length > 0) return
     this.highWatermark = highWatermark
     const nowMs = this.#parts.clock.now()
-    for (const follower of this.#followers.values()) this.#enqueue(follower, follower.head(position, nowMs))
+    for (const follower of this.#followers.values()) this.#enqueue(follower.head(position, nowMs))
   }
 
   outOfRange({ position, low, high }: { position: number; low: number; high: number }): null {
@@ -223,6 +232,7 @@ export class Lane implements LaneHandler {
   /** Whether there is something to scan, and room behind it (N5). */
   get #canScan(): boolean {
     if (this.#state !== 'reading' || this.#frozen || this.#buffer.length === 0) return false
+    if (this.#followers.size === 0) return false
     return this.#pendingBytes() < this.pendingBytesMax
   }
 
@@ -260,9 +270,21 @@ export class Lane implements LaneHandler {
         await this.#parts.deadLetters.put(letters, this.signal)
         if (life !== this.#life) continue
       }
-      this.#scan(records, chunk.nextOffset)
+      // Most chunks have none, and are scanned in the turn in which they came.
+      const events = records.some(isMarked) ? await this.#struck(records) : records
+      if (life !== this.#life) continue
+      this.#scan(events, chunk.nextOffset)
       if (this.#buffer.length > 0) await new Promise(setImmediate)
     }
+  }
+
+  /** What nobody is there to see needs no look. */
+  async #struck(records: readonly LaneRecord[]): Promise<readonly LaneRecord[]> {
+    const incarnations = [...this.#followers.values(), ...this.#chasers.values()].map(
+      (one) => one.incarnation,
+    )
+    if (this.#reading === null || incarnations.length === 0) return records
+    return await this.#reading.strike(records, Math.max(...incarnations), this.signal)
   }
 
   #nextChunk(): { records: readonly IncomingRecord[]; nextOffset: number } | null {
@@ -279,20 +301,28 @@ export class Lane implements LaneHandler {
 
   #scan(records: readonly LaneRecord[], nextOffset: number): void {
     for (const record of records) {
-      for (const follower of this.#followers.values()) this.#enqueue(follower, follower.scan(record))
+      for (const follower of this.#followers.values()) this.#enqueue(follower.scan(record))
     }
-    for (const follower of this.#followers.values()) follower.passTo(nextOffset)
+    for (const follower of this.#followers.values()) this.#enqueue(follower.passTo(nextOffset))
     this.#tail.add(records)
     this.#position = Math.max(this.#position, nextOffset)
+    for (const follower of this.#followers.values())
+      if (!follower.holdsLane && follower.pending.bytes >= this.pendingBytesMax) this.#leave(follower)
   }
 
-  #enqueue(follower: Follower, closed: Closed): void {
-    for (const window of closed) this.#parts.enqueue(windowEntry(follower, window))
+  /** Kafka's outage is no reason for triggers to wait (P6): what cannot be written now is read again later. */
+  #leave(follower: Follower): void {
+    this.#followers.delete(follower.trigger.id)
+    this.#parts.onLeft(follower, this)
+  }
+
+  #enqueue(entries: readonly LaneEntry[]): void {
+    for (const entry of entries) this.#parts.enqueue(entry)
   }
 
   #pendingBytes(): number {
     let bytes = 0
-    for (const { pending } of this.#followers.values()) bytes += pending.bytes
+    for (const { pending, holdsLane } of this.#followers.values()) if (holdsLane) bytes += pending.bytes
     return bytes
   }
 

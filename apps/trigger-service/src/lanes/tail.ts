@@ -24,7 +24,7 @@ export class Tail {
     if (this.#kept === null) return
     for (const record of records) {
       this.#kept.records.push(record)
-      this.#kept.bytes += RECORD_BYTES + (record.kind === 'event' ? record.bytes : record.raw.bytes)
+      this.#kept.bytes += RECORD_BYTES + bytesOf(record)
     }
     if (this.#kept.bytes > TAIL_BYTES_MAX) this.#kept = null
   }
@@ -34,4 +34,9 @@ export class Tail {
     if (this.#kept === null || this.#kept.from > position) return null
     return this.#kept.records.filter(({ seen }) => seen.offset >= position)
   }
+}
+
+function bytesOf(record: LaneRecord): number {
+  if (record.kind === 'event') return record.bytes
+  return record.kind === 'unreadable' ? record.raw.bytes : 0
 }

@@ -1,13 +1,20 @@
-import type { LanedConsumer } from '@headrace/broker'
+import type { LanedConsumer, OutgoingRecord, ProduceOutcome } from '@headrace/broker'
 import { type Clock, createMetrics, silentLogger } from '@headrace/service'
-import type { TaskSeed, TriggerRow } from '@headrace/store'
+import type { TaskSeed, TriggerRow, WaitedStream } from '@headrace/store'
 import { CatchUp } from '../catch-up/catch-up-reader.ts'
 import { Adoption } from '../lanes/adoption.ts'
 import { LaneSet } from '../lanes/lane-set.ts'
-import type { Lane } from '../lanes/lane.ts'
+import type { LaneEntry } from '../lanes/follower.ts'
+import type { Lane, LaneParts } from '../lanes/lane.ts'
 import { createTriggerMetrics } from '../metrics.ts'
+import { GapReader } from '../projection/gap-reader.ts'
+import { Projector } from '../projection/projector.ts'
+import { ResponseWriter } from '../projection/response-writer.ts'
 import type { DeadLetter } from '../set-aside/dead-letters.ts'
+import { projectionOf } from '../triggers/lane-trigger.ts'
 import { Flusher } from '../start-runs/flusher.ts'
+import { Repeats } from '../repeats/repeats.ts'
+import { FakeEventIds } from './event-ids.ts'
 import { FakePostgres } from './postgres.ts'
 import { PartitionLog } from './partition-log.ts'
 
@@ -29,19 +36,37 @@ export const trigger = (over: Partial<TriggerRow> & { id: string }): TriggerRow 
     ...over,
   }) as TriggerRow
 
+interface HarnessOptions {
+  triggers: TriggerRow[]
+  waited?: readonly WaitedStream[]
+  log?: PartitionLog
+  postgres?: FakePostgres
+  eventIds?: FakeEventIds
+}
+
 /** Everything between Kafka and Postgres, on one partition held in memory. The test decides what is fetched and when. */
 export class Harness {
   readonly log: PartitionLog
   readonly postgres: FakePostgres
+  readonly eventIds: FakeEventIds
   readonly letters: DeadLetter[] = []
   readonly tasks: TaskSeed[] = []
   readonly committed: number[] = []
+  /** Records of the response topic, in their order. */
+  readonly responses: OutgoingRecord[] = []
   readonly lanes: LaneSet
   readonly flusher: Flusher
   readonly catchUp: CatchUp
   readonly adoption: Adoption
+  readonly projector: Projector
+  readonly gaps: GapReader
+  waited: readonly WaitedStream[]
+  /** Answers for Kafka what becomes of a response; null: it is written. */
+  refuse: (record: OutgoingRecord) => ProduceOutcome | null = () => null
   triggers: TriggerRow[]
   nowMs = 0
+  /** What was told of Postgres by whoever enters ids. */
+  readonly outages: (string | null)[] = []
   /** Times that somebody asked for cursors to be read again at once. */
   pokes = 0
   /** Thrown by the next dead letter that is put. */
@@ -54,37 +79,27 @@ export class Harness {
     triggers,
     log = new PartitionLog(),
     postgres = new FakePostgres(),
-  }: {
-    triggers: TriggerRow[]
-    log?: PartitionLog
-    postgres?: FakePostgres
-  }) {
+    eventIds = new FakeEventIds(),
+    waited = [],
+  }: HarnessOptions) {
     this.log = log
     this.postgres = postgres
+    this.eventIds = eventIds
     this.triggers = triggers
-    const clock: Clock = {
-      now: () => this.nowMs,
-      sleep: async (_ms, signal) => {
-        await new Promise(setImmediate)
-        signal.throwIfAborted()
-      },
-      every: () => () => undefined,
-    }
-    const consumer: Pick<LanedConsumer, 'seek' | 'resume' | 'commit'> = {
-      seek: (_topic, _partition, offset) => {
-        this.#fetchAt = offset
-      },
-      resume: () => undefined,
-      commit: (_topic, _partition, offset) => {
-        this.committed.push(offset)
-      },
-    }
+    this.waited = waited
+    const clock = this.#clock()
+    const consumer = this.#consumer()
     const deadLetters = { put: async (letters: readonly DeadLetter[]) => await this.#put(letters) }
     const metrics = createTriggerMetrics(createMetrics())
-    const onOrphans = () => {
-      this.pokes += 1
-    }
-    const shared = { deadLetters, log: silentLogger, clock, onOrphans }
+    const onOrphans = () => void (this.pokes += 1)
+    const repeats = new Repeats({
+      store: eventIds,
+      broker: log,
+      log: silentLogger,
+      clock,
+      onOutage: (detail) => this.outages.push(detail),
+    })
+    const shared = { deadLetters, repeats, log: silentLogger, clock, onOrphans }
     this.flusher = new Flusher({
       ...shared,
       store: postgres,
@@ -96,23 +111,74 @@ export class Harness {
       onFenced: onOrphans,
       onOutage: () => undefined,
     })
-    const enqueue = this.flusher.enqueue.bind(this.flusher)
-    this.lanes = new LaneSet({ ...shared, consumer, enqueue }, () =>
-      this.triggers.filter(({ status }) => status === 'live'),
-    )
+    const writer = new ResponseWriter({ ...shared, ...this.#kafka(), metrics })
+    this.projector = new Projector({ ...shared, writer, enqueue: (entry) => this.flusher.enqueue(entry) })
+    const enqueue = (entry: LaneEntry) => {
+      if (entry.kind === 'responses') this.projector.enqueue(entry)
+      else this.flusher.enqueue(entry)
+    }
+    const onLeft: LaneParts['onLeft'] = (follower, lane) => this.catchUp.begin(follower, lane)
+    this.lanes = new LaneSet({ ...shared, consumer, enqueue, onLeft }, () => [
+      ...this.triggers.filter(({ status }) => status === 'live'),
+      ...this.waited.map(projectionOf),
+    ])
     this.catchUp = new CatchUp({ ...shared, broker: log, enqueue })
     this.adoption = new Adoption({
       ...shared,
+      metrics,
+      serviceMetrics: createMetrics(),
       lanes: this.lanes,
       store: postgres,
       broker: log,
-      catchUp: (follower, lane) => this.catchUp.begin(follower, lane),
+      catchUp: onLeft,
       onStale: () => undefined,
-      metrics,
-      serviceMetrics: createMetrics(),
+    })
+    this.gaps = new GapReader({
+      ...shared,
+      store: postgres.gaps,
+      broker: log,
+      lanes: this.lanes,
+      writer,
+      metrics: createMetrics(),
     })
     const { topic, partition } = log
     this.lane = this.lanes.add({ topic, stream: 'orders', partition, signal: this.#revoked.signal })
+  }
+
+  #clock(): Clock {
+    return {
+      now: () => this.nowMs,
+      sleep: async (_ms, signal) => {
+        await new Promise(setImmediate)
+        signal.throwIfAborted()
+      },
+      every: () => () => undefined,
+    }
+  }
+
+  #consumer(): Pick<LanedConsumer, 'seek' | 'resume' | 'commit'> {
+    return {
+      seek: (_topic, _partition, offset) => {
+        this.#fetchAt = offset
+      },
+      resume: () => undefined,
+      commit: (_topic, _partition, offset) => {
+        this.committed.push(offset)
+      },
+    }
+  }
+
+  #kafka() {
+    return { prefix: 'test', producer: { produce: this.#produce.bind(this) } }
+  }
+
+  async #produce(records: readonly OutgoingRecord[]): Promise<ProduceOutcome[]> {
+    await new Promise(setImmediate)
+    return records.map((record) => {
+      const refused = this.refuse(record)
+      if (refused === null) this.responses.push(record)
+      return refused ?? { status: 'written', partition: 0, offset: this.responses.length - 1, timestamp: 0 }
+    })
   }
 
   async #put(letters: readonly DeadLetter[]): Promise<void> {
@@ -165,7 +231,9 @@ export class Harness {
       revision,
     ])
     const followers = [...this.lane.followers].map(({ scanned }) => scanned)
-    return JSON.stringify([cursors, followers, this.lane.position, this.#fetchAt, this.catchUp.readers])
+    const copied = [this.responses.length, this.gaps.readers]
+    const readers = this.catchUp.readers
+    return JSON.stringify([cursors, followers, copied, this.lane.position, this.#fetchAt, readers])
   }
 
   async revoke(): Promise<void> {

@@ -7,6 +7,8 @@ interface LoggedEvent {
   timestamp?: number
   data?: Json
   key?: string | null
+  /** An id that came from outside; else one of its own, unmarked. */
+  id?: string
   /** Offsets left out before it. */
   hole?: number
 }
@@ -36,9 +38,10 @@ export class PartitionLog {
     data = null,
     key = null,
     hole = 0,
+    id,
   }: LoggedEvent = {}): number {
     const event = encodeEvent({
-      id: `e${this.high}`,
+      id: id ?? `e${this.high}`,
       source: 'test',
       topic,
       eventType: null,
@@ -46,7 +49,7 @@ export class PartitionLog {
       key,
       time: timestamp,
       traceparent: null,
-      dedup: false,
+      dedup: id !== undefined,
     })
     const headers = Object.fromEntries(
       Object.entries(event.headers).map(([name, value]) => [name, Buffer.from(value)]),
@@ -105,6 +108,11 @@ export class PartitionLog {
       return
     }
     yield { records, nextOffset: end, end: end < Number(to) ? 'log_end' : 'reached_to', ...marks }
+  }
+
+  offsetsForTime(_topic: string, timestampMs: number): Promise<Map<number, number | null>> {
+    const first = this.records.find(({ timestamp }) => timestamp >= timestampMs)
+    return Promise.resolve(new Map([[this.partition, first?.offset ?? null]]))
   }
 
   offsets(): Promise<Map<number, { low: number; high: number }>> {

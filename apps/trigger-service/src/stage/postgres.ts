@@ -1,5 +1,13 @@
-import type { CursorMove, CursorRow, WindowRun } from '@headrace/store'
+import {
+  type CursorMove,
+  type CursorRow,
+  type NewProjection,
+  type ProjectionGap,
+  projectionTriggerId,
+  type WindowRun,
+} from '@headrace/store'
 import type { CursorStore, NewCursor } from '../lanes/adoption.ts'
+import type { GapStore } from '../projection/gap-reader.ts'
 import type { RunStore } from '../start-runs/run-store.ts'
 
 /** What Postgres does to the next flush, and then no more. */
@@ -22,6 +30,9 @@ class Fault extends Error {
 export class FakePostgres implements RunStore, CursorStore {
   readonly cursors = new Map<string, CursorRow>()
   readonly runs: WindowRun[] = []
+  readonly projections: NewProjection[] = []
+  /** From when on somebody waits for the stream; null: nobody, or no earlier than it is projected. */
+  wantedFrom: number | null = null
   readonly troubles: Trouble[] = []
   /** Inputs that fail their row. */
   refuses: (run: WindowRun) => boolean = () => false
@@ -112,6 +123,44 @@ export class FakePostgres implements RunStore, CursorStore {
   createCursors(rows: readonly NewCursor[]) {
     for (const row of rows) if (!this.cursors.has(nameOf(row))) this.add(row)
     return Promise.resolve()
+  }
+
+  createProjections(rows: readonly NewProjection[]) {
+    for (const row of rows) {
+      const { stream, partition, fromOffset } = row
+      const cursor = { triggerId: projectionTriggerId, stream, partition, nextOffset: fromOffset }
+      if (this.cursors.has(nameOf(cursor))) continue
+      this.add(cursor)
+      this.projections.push(row)
+    }
+    return Promise.resolve()
+  }
+
+  readonly gaps: GapStore = {
+    listGaps: () => Promise.resolve(this.#gaps()),
+    extend: (gap, { fromOffset }) => {
+      const at = this.projections.findIndex(
+        (row) => row.partition === gap.partition && row.fromOffset === gap.fromOffset,
+      )
+      const row = this.projections[at]
+      if (row === undefined || row.projectedFrom <= gap.wantedFrom) return Promise.resolve(false)
+      this.projections[at] = { ...row, fromOffset, projectedFrom: gap.wantedFrom }
+      return Promise.resolve(true)
+    },
+  }
+
+  #gaps(): ProjectionGap[] {
+    const wantedFrom = this.wantedFrom
+    if (wantedFrom === null) return []
+    return this.projections
+      .filter(({ projectedFrom }) => projectedFrom > wantedFrom)
+      .map(({ stream, partition, fromOffset }) => ({
+        stream,
+        partition,
+        incarnation: 1,
+        fromOffset,
+        wantedFrom,
+      }))
   }
 
   stopCursor(cursor: CursorRow, reason: string) {

@@ -1,6 +1,7 @@
 import type { ClosedWindow, CursorPoint } from '@headrace/core'
 import type { CursorMove, WindowRun } from '@headrace/store'
 import type { Follower } from '../lanes/follower.ts'
+import type { TriggerFollower } from '../lanes/trigger-follower.ts'
 import type { LaneEvent, SeenRecord } from '../lanes/lane-record.ts'
 
 /** What a follower has for Postgres: a closed window that becomes a run, or a cursor that moves on without one. */
@@ -8,7 +9,7 @@ export type FlushEntry = WindowEntry | ProgressEntry
 
 export interface WindowEntry {
   readonly kind: 'window'
-  readonly follower: Follower
+  readonly follower: TriggerFollower
   readonly closed: ClosedWindow<LaneEvent>
   readonly cursor: CursorPoint
   readonly seen: SeenRecord | null
@@ -27,7 +28,7 @@ export interface ProgressEntry {
 /** What an entry costs beside its text: the objects around it. */
 const ENTRY_BYTES = 300
 
-export function windowEntry(follower: Follower, closed: ClosedWindow<LaneEvent>): WindowEntry {
+export function windowEntry(follower: TriggerFollower, closed: ClosedWindow<LaneEvent>): WindowEntry {
   let bytes = ENTRY_BYTES
   for (const { text } of closed.events) bytes += text.length
   return { kind: 'window', follower, closed, cursor: closed.cursor, seen: follower.seen, bytes }

@@ -189,7 +189,7 @@ export class Flusher {
 
   #moved(follower: Follower, group: readonly FlushEntry[]): void {
     const { nextOffset, revision } = moveOf(follower, group)
-    follower.stored = { nextOffset, revision: revision + 1 }
+    follower.moved({ nextOffset, revision: revision + 1 })
     for (const entry of group) {
       if (entry.kind === 'window') this.#parts.metrics.windowStored(follower.trigger.id, entry.closed)
     }

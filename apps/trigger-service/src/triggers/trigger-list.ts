@@ -1,11 +1,18 @@
 import { codeOf, createDuty, type Duty, type Clock, type Logger, type Metrics } from '@headrace/service'
-import type { TriggerRow } from '@headrace/store'
+import type { TriggerRow, WaitedStream } from '@headrace/store'
+import { type LaneTrigger, projectionOf } from './lane-trigger.ts'
 
 /** How late a new, changed, paused or resumed trigger may be seen. One short query. */
 const POLL_EVERY_MS = 500
 
+/** Who wants a stream's events. */
+export interface Listed {
+  readonly triggers: readonly TriggerRow[]
+  readonly waited: readonly WaitedStream[]
+}
+
 export interface TriggerListParts {
-  list: () => Promise<TriggerRow[]>
+  list: () => Promise<Listed>
   /** The list was read; `changed` when anything in it differs from the reading before. */
   onRead: (changed: boolean) => void
   /** It could not be read; the duty tries again. */
@@ -15,11 +22,11 @@ export interface TriggerListParts {
   metrics: Metrics
 }
 
-/** The triggers as last read. A poll that fails changes nothing: lanes go on by what is known, the fence watches. */
+/** The triggers and waited streams as last read. A poll that fails changes nothing: lanes go on by what is known, the fence watches. */
 export class TriggerList {
   readonly duty: Duty
   #rows: readonly TriggerRow[] = []
-  #byStream = new Map<string, TriggerRow[]>()
+  #byStream = new Map<string, LaneTrigger[]>()
   #fingerprint: string | null = null
 
   constructor({ list, onRead, onFailed, log, clock, metrics }: TriggerListParts) {
@@ -40,7 +47,7 @@ export class TriggerList {
     })
   }
 
-  /** Streams that have a trigger, also a paused one: resuming it must not cost the group a rebalance. */
+  /** Streams that are waited on or have a trigger, also a paused one: resuming it must not cost the group a rebalance. */
   get streams(): string[] {
     return [...this.#byStream.keys()].sort()
   }
@@ -49,22 +56,24 @@ export class TriggerList {
     return this.#rows
   }
 
-  /** The triggers of a stream that are to be followed. */
-  live(stream: string): readonly TriggerRow[] {
-    return (this.#byStream.get(stream) ?? []).filter(({ status }) => status === 'live')
+  /** The triggers of a stream that are to be followed, and its projection. */
+  live(stream: string): readonly LaneTrigger[] {
+    return (this.#byStream.get(stream) ?? []).filter(
+      (trigger) => !('status' in trigger) || trigger.status === 'live',
+    )
   }
 
-  #take(rows: readonly TriggerRow[]): boolean {
-    const fingerprint = JSON.stringify(rows)
+  #take(listed: Listed): boolean {
+    const fingerprint = JSON.stringify(listed)
     if (fingerprint === this.#fingerprint) return false
     this.#fingerprint = fingerprint
-    this.#rows = rows
+    this.#rows = listed.triggers
     this.#byStream = new Map()
-    for (const row of rows) {
-      if (row.status === 'retired') continue
-      const group = this.#byStream.get(row.stream)
-      if (group === undefined) this.#byStream.set(row.stream, [row])
-      else group.push(row)
+    const followed = listed.triggers.filter(({ status }) => status !== 'retired')
+    for (const trigger of [...followed, ...listed.waited.map(projectionOf)]) {
+      const group = this.#byStream.get(trigger.stream)
+      if (group === undefined) this.#byStream.set(trigger.stream, [trigger])
+      else group.push(trigger)
     }
     return true
   }
