@@ -26,6 +26,7 @@ const settings = z.object({
   HEADRACE_AUTH: switchSetting().optional(),
   /** Where workers reach this instance; without it, where it listens. */
   HEADRACE_ORCHESTRATOR_ADVERTISED_URL: urlSetting(['http', 'https']).optional(),
+  HEADRACE_STREAM_AUTOCREATE: switchSetting().default(true),
   HEADRACE_STREAM_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
   HEADRACE_TASK_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
   /** Bring Postgres's schema up to date at the start; off: only check its version. */
@@ -40,6 +41,8 @@ export interface OrchestratorConfig {
     prefix: string
     topics: 'create' | 'verify' | 'off'
     replicationFactor: number
+    /** Is a stream made when the first event of a run comes for it. */
+    streamAutocreate: boolean
     streamPartitions: number
     taskPartitions: number
   }
@@ -65,6 +68,7 @@ export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
       prefix: parsed.HEADRACE_PREFIX,
       topics: parsed.HEADRACE_KAFKA_TOPICS,
       replicationFactor: parsed.HEADRACE_KAFKA_REPLICATION_FACTOR,
+      streamAutocreate: parsed.HEADRACE_STREAM_AUTOCREATE,
       streamPartitions: parsed.HEADRACE_STREAM_PARTITIONS,
       taskPartitions: parsed.HEADRACE_TASK_PARTITIONS,
     },

@@ -24,6 +24,7 @@ export function orchestratorMetrics(metrics: Metrics) {
       help: 'Time from a run’s creation to its first claim.',
       labels: ['workflow'],
     }),
+    ...waitMetrics(metrics),
     steps: metrics.counter({
       name: 'steps_total',
       help: 'Step commands by what became of them.',
@@ -57,6 +58,40 @@ export function orchestratorMetrics(metrics: Metrics) {
       name: 'dead_letters_total',
       help: 'Dead letters written, by reason.',
       labels: ['reason'],
+    }),
+  }
+}
+
+function waitMetrics(metrics: Metrics) {
+  return {
+    waits: metrics.counter({
+      name: 'waits_total',
+      help: 'Wait commands by what became of them; one that is sent again counts again.',
+      labels: ['kind', 'outcome'],
+    }),
+    answers: metrics.counter({
+      name: 'answers_total',
+      help: 'Waits that were answered or timed out; unverified: without the proof that no answer was on its way.',
+      labels: ['kind', 'outcome'],
+    }),
+    resumeSeconds: metrics.histogram({
+      name: 'resume_seconds',
+      help: 'Time from an answer that queued a parked run to its next claim, where one instance saw both.',
+      labels: ['workflow'],
+    }),
+    sweptWaits: metrics.counter({
+      name: 'swept_waits_total',
+      help: 'Waits that a sweep found: an instance died over them (unchecked), or their run ended (ended).',
+      labels: ['kind'],
+    }),
+    publishes: metrics.counter({
+      name: 'publishes_total',
+      help: 'Publish commands by what became of them; failed ones are sent again.',
+      labels: ['outcome'],
+    }),
+    publishSeconds: metrics.histogram({
+      name: 'publish_seconds',
+      help: 'Time of one event of a run from the look for its stream to Kafka’s answer.',
     }),
   }
 }

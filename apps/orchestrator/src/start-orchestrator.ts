@@ -29,8 +29,7 @@ import {
   type Store,
   type TaskSeed,
 } from '@headrace/store'
-import { createCommandDesk } from './commands/command-desk.ts'
-import { createWorkerQueues } from './commands/worker-queues.ts'
+import { deskOf } from './commands/desk-parts.ts'
 import type { OrchestratorConfig } from './config.ts'
 import type { ApiContext } from './context.ts'
 import { apiRoutes } from './http/api-routes.ts'
@@ -46,6 +45,7 @@ import { createRegistration } from './register/registration.ts'
 import { createRunEvents } from './runs/run-events.ts'
 import { createRunWatch } from './runs/run-watch.ts'
 import { createEndOffsets } from './triggers/end-offsets.ts'
+import { type WaitParts, waitParts } from './waits/wait-parts.ts'
 
 export interface StartOrchestratorOptions {
   config: OrchestratorConfig
@@ -103,20 +103,9 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
 
   const counts = orchestratorMetrics(metrics)
   const { prefix } = config.kafka
-  const dispatcher = createDispatcher({ store, broker, prefix, ...shared })
-  const watch = createRunWatch({
-    endedOf: async (ids) => endedAmong(await readRunEnds(store, ids)),
-    ...shared,
-  })
-  const events = createRunEvents({
-    dispatcher,
-    metrics: counts,
-    activity,
-    wake: (runIds) => watch.ended(runIds),
-    onError: (error) =>
-      log.error({ event: 'dispatch.failed', code: codeOf(error), err: error }, 'tasks were given up'),
-  })
+  const { dispatcher, watch, events } = runParts({ store, broker, prefix, counts, activity, ...shared })
   const serverClock = createServerClock(store, clock)
+  const waiting = waitParts({ store, serverClock, events, counts, ...shared })
   const deadLetters = createDeadLetters({
     producer: broker.producer(),
     prefix,
@@ -128,6 +117,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     deadLetters,
     dispatcher,
     ...recoverDuties({ store, ...shared, ...recovery }),
+    ...waiting.parts,
     ...housekeeping({ broker, config, serverClock, ...shared }),
     runGauges({ store, ...shared }),
   ]
@@ -149,12 +139,41 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     watch,
     version,
   }
-  const url = await serve(context, { config, api, counts })
+  const url = await serve(context, { config, activity, api, counts, waiting })
   log.info(
     { event: 'orchestrator.listening', url, management_url: management.url, instance: instanceId },
     'serving',
   )
   return { url, managementUrl: management.url }
+}
+
+interface RunPartsOptions {
+  store: Store
+  broker: Broker
+  prefix: string
+  counts: OrchestratorMetrics
+  activity: Activity
+  log: Logger
+  clock: Clock
+  metrics: Metrics
+}
+
+/** What follows from a commit: tasks are sent, callers that wait are woken, it is counted. */
+function runParts({ store, broker, prefix, counts, activity, ...shared }: RunPartsOptions) {
+  const dispatcher = createDispatcher({ store, broker, prefix, ...shared })
+  const watch = createRunWatch({
+    endedOf: async (ids) => endedAmong(await readRunEnds(store, ids)),
+    ...shared,
+  })
+  const events = createRunEvents({
+    dispatcher,
+    metrics: counts,
+    activity,
+    wake: (runIds) => watch.ended(runIds),
+    onError: (error) =>
+      shared.log.error({ event: 'dispatch.failed', code: codeOf(error), err: error }, 'tasks were given up'),
+  })
+  return { dispatcher, watch, events }
 }
 
 const endedAmong = (ends: Map<string, { finishedAt: number | null }>): string[] =>
@@ -220,21 +239,17 @@ function housekeeping({ broker, config, serverClock, ...shared }: HousekeepingOp
 
 interface ServeOptions {
   config: OrchestratorConfig
+  activity: Activity
   api: ApiContext
   counts: OrchestratorMetrics
+  waiting: WaitParts
 }
 
 async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOptions): Promise<string> {
   const { config, api, counts } = options
   const { store, broker, events, watch } = api
   let url = ''
-  const queues = createWorkerQueues(store)
-  const desk = createCommandDesk({
-    store,
-    metrics: counts,
-    events,
-    queueOf: async (workerId) => await queues.of(workerId),
-  })
+  const desk = deskOf(options)
   const givenBack = (seeds: TaskSeed[]): void => {
     if (seeds.length === 0) return
     counts.sweepsRecovered.inc({ kind: 'forgotten' }, seeds.length)

@@ -98,8 +98,8 @@ async function describeOne(stream: string, request: FastifyRequest, parts: Strea
 }
 
 /**
- * What Kafka says of the streams, and which triggers read them where the orchestrator can be asked. One that does not
- * exist is left out: it may have been deleted while a list was made.
+ * What Kafka says of the streams, and where the orchestrator can be asked which triggers read them and whether runs wait
+ * on them. One that does not exist is left out: it may have been deleted while a list was made.
  */
 async function describe(
   streams: readonly string[],
@@ -107,16 +107,17 @@ async function describe(
   parts: StreamParts,
 ): Promise<WireStream[]> {
   const reading = Promise.all(streams.map(async (stream) => await readStream(stream, parts).catch(absent)))
-  const [found, triggers] = await Promise.all([
+  const { authorization } = request.headers
+  const [found, triggers, waited] = await Promise.all([
     withinDeadline(reading, ASK_MS_MAX),
-    triggersByStream(parts.ask, request.headers.authorization),
+    triggersByStream(parts.ask, authorization),
+    waitedStreams(parts.ask, authorization),
   ])
   const there = found.filter((stream) => stream !== null)
   return there.map((stream: StreamOnKafka) => ({
     ...stream,
     triggers: triggers === null ? null : (triggers.get(stream.name) ?? []),
-    // No workflow can wait for an event yet.
-    waited: triggers === null ? null : false,
+    waited: waited === null ? null : waited.has(stream.name),
   }))
 }
 
@@ -142,6 +143,16 @@ async function triggersByStream(
     cursor = page.next_cursor
   }
   return byStream
+}
+
+const waitedShape = z.object({ data: z.array(z.object({ stream: z.string() })) })
+
+async function waitedStreams(
+  ask: AskOrchestrator,
+  authorization: string | undefined,
+): Promise<Set<string> | null> {
+  const answer = await ask.get('/v1/waited-streams', waitedShape, { authorization })
+  return answer === null ? null : new Set(answer.data.map(({ stream }) => stream))
 }
 
 async function deleteStream(

@@ -17,6 +17,16 @@ const step = (key: string): Command => ({
   finished_at: 0,
 })
 
+const publish = (key: string): Command => ({
+  kind: 'publish',
+  ...ref,
+  key,
+  topic: 'requests/1',
+  event_type: null,
+  data: '{}',
+  event_key: null,
+})
+
 describe('a command is refused alone', () => {
   test.each(['a\u0000b', '\ud800'])('a step key that text columns cannot hold: %j', (key) => {
     expect(commandFault(step(key))).toMatchObject({ kind: 'refused', code: 'invalid_field' })
@@ -34,7 +44,32 @@ describe('a command is refused alone', () => {
     })
   })
 
+  const wait = (filter: string | null, key = 'answer'): Command => ({
+    kind: 'wait',
+    ...ref,
+    key,
+    seen: 0,
+    wait: { kind: 'event', topic: 'approvals/1', filter, since: 'run', timeout_ms: 1_000 },
+  })
+
+  test.each(['event.data.total >', 'nonsense(', 'event.data.a\u0000', '"\ud800" == event.id'])(
+    'a filter that no event could be asked by: %j',
+    (filter) => {
+      expect(commandFault(wait(filter))).toMatchObject({ kind: 'refused', code: 'invalid_filter' })
+    },
+  )
+
+  test('a wait or a publish whose key text columns cannot hold', () => {
+    expect(commandFault(wait(null, 'a\u0000'))).toMatchObject({ code: 'invalid_field' })
+    expect(commandFault(publish('a\ud800'))).toMatchObject({ code: 'invalid_field' })
+  })
+
   test('nothing else', () => {
+    expect(commandFault(wait('event.data.total > 50'))).toBeNull()
+    expect(commandFault(wait(null))).toBeNull()
+    expect(commandFault(publish('send'))).toBeNull()
+    expect(commandFault({ kind: 'suspend', ...ref, seen: 0 })).toBeNull()
+    expect(commandFault({ kind: 'look', ...ref, seen: 0 })).toBeNull()
     expect(commandFault(step('charge 🚰'))).toBeNull()
     expect(commandFault({ kind: 'release', ...ref })).toBeNull()
     expect(commandFault({ kind: 'fail', ...ref, error: '{}' })).toBeNull()

@@ -1,3 +1,4 @@
+import { compileFilter } from '@headrace/core'
 import { type Command, type CommandReply, limits } from '@headrace/schemas'
 
 type Refusal = Extract<CommandReply, { kind: 'refused' }>
@@ -11,10 +12,10 @@ const refused = (code: string, detail: string): Refusal => ({ kind: 'refused', c
 export function commandFault(command: Command): Refusal | null {
   switch (command.kind) {
     case 'step':
-      if (!storable(command.key)) {
-        return refused('invalid_field', 'a step key must not contain NUL or half of a surrogate pair')
-      }
-      return null
+    case 'publish':
+      return keyFault(command.key)
+    case 'wait':
+      return keyFault(command.key) ?? filterFault(command.wait.kind === 'event' ? command.wait.filter : null)
     case 'complete': {
       const bytes = Buffer.byteLength(command.output)
       if (bytes <= limits.stepOutputBytesMax) return null
@@ -25,9 +26,25 @@ export function commandFault(command: Command): Refusal | null {
     case 'steal':
     case 'fail':
     case 'release':
+    case 'suspend':
+    case 'look':
       return null
   }
   return null
+}
+
+const keyFault = (key: string): Refusal | null =>
+  storable(key)
+    ? null
+    : refused('invalid_field', 'a step key must not contain NUL or half of a surrogate pair')
+
+/** Said before the wait is stored: nobody could ask it of an event later. */
+function filterFault(filter: string | null): Refusal | null {
+  if (filter === null) return null
+  if (!storable(filter))
+    return refused('invalid_filter', 'a filter must not contain NUL or half of a surrogate pair')
+  const compiled = compileFilter(filter)
+  return compiled.kind === 'ok' ? null : refused('invalid_filter', compiled.reason)
 }
 
 const storable = (text: string): boolean => text.isWellFormed() && !text.includes('\u0000')

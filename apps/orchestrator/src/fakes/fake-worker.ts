@@ -7,7 +7,9 @@ import type {
   HeartbeatReply,
   HeartbeatRequest,
   Problem,
+  PublishCommand,
   RegisterReply,
+  WaitCommand,
   WorkflowDefinition,
 } from '@headrace/schemas'
 
@@ -130,4 +132,60 @@ export const stepCommand = (
   attempts: 1,
   started_at: Date.now(),
   finished_at: Date.now(),
+})
+
+type EventWait = Extract<WaitCommand['wait'], { kind: 'event' }>
+type Due = Extract<WaitCommand['wait'], { kind: 'time' }>['due']
+
+/** A wait for an event, an hour long unless said. */
+export const waitCommand = (
+  run_id: string,
+  key: string,
+  topic: string,
+  { epoch = 1, seen = 0, ...wait }: { epoch?: number; seen?: number } & Partial<EventWait> = {},
+): Command => ({
+  kind: 'wait',
+  run_id,
+  epoch,
+  key,
+  seen,
+  wait: { kind: 'event', topic, filter: null, since: 'run', timeout_ms: 3_600_000, ...wait },
+})
+
+export const sleepCommand = (
+  run_id: string,
+  key: string,
+  due: Due,
+  { epoch = 1, seen = 0 }: { epoch?: number; seen?: number } = {},
+): Command => ({ kind: 'wait', run_id, epoch, key, seen, wait: { kind: 'time', due } })
+
+export const suspendCommand = (run_id: string, { epoch = 1, seen = 0 } = {}): Command => ({
+  kind: 'suspend',
+  run_id,
+  epoch,
+  seen,
+})
+
+export const lookCommand = (run_id: string, { epoch = 1, seen = 0 } = {}): Command => ({
+  kind: 'look',
+  run_id,
+  epoch,
+  seen,
+})
+
+export const publishCommand = (
+  run_id: string,
+  key: string,
+  topic: string,
+  more: Partial<PublishCommand> = {},
+): PublishCommand => ({
+  kind: 'publish',
+  run_id,
+  epoch: 1,
+  key,
+  topic,
+  event_type: null,
+  data: '{}',
+  event_key: null,
+  ...more,
 })

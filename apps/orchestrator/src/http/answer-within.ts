@@ -8,25 +8,31 @@ import type { Clock } from '@headrace/service'
  * sends its request again.
  */
 export const WORKER_ANSWER_MS = 3_000
+/** Publishes go in requests of their own, which no lease hangs on: Postgres's time and then Kafka's, and some air. */
+export const PUBLISH_ANSWER_MS = 10_000
+
+const postgresLate = (ms: number): ProblemError =>
+  new ProblemError(
+    'postgres_unavailable',
+    `Postgres has not answered within ${ms / 1_000} s; send the request again`,
+  )
 
 /**
- * The work's answer, or `postgres_unavailable` when there is none in time. The work is told by its signal: what of it has
- * not begun by then need not, because the request comes again.
+ * The work's answer, or a problem when there is none in time: `postgres_unavailable` unless said otherwise. The work is
+ * told by its signal: what of it has not begun by then need not, because the request comes again.
  */
 export async function answerWithin<Result>(
   clock: Clock,
   ms: number,
   work: (late: AbortSignal) => Promise<Result>,
+  problemOf: (ms: number) => ProblemError = postgresLate,
 ): Promise<Result> {
   const answered = new AbortController()
   const late = new AbortController()
   const working = work(late.signal)
   const tooLate = clock.sleep(ms, answered.signal).then(
     () => {
-      const problem = new ProblemError(
-        'postgres_unavailable',
-        `Postgres has not answered within ${ms / 1_000} s; send the request again`,
-      )
+      const problem = problemOf(ms)
       late.abort(problem)
       throw problem
     },

@@ -4,11 +4,13 @@ import { resourceRoutes } from './resource-routes.ts'
 import { runRoutes } from './run-routes.ts'
 import { statusRoutes } from './status-routes.ts'
 import { triggerRoutes } from './trigger-routes.ts'
+import { waitRoutes } from './wait-routes.ts'
 
 /** The part of the public API that needs Postgres; the gateway passes it on. */
 export function apiRoutes(app: FastifyInstance, context: ApiContext): void {
   runRoutes(app, context)
   triggerRoutes(app, context)
+  waitRoutes(app, context)
   resourceRoutes(app, context)
   statusRoutes(app, context)
 }

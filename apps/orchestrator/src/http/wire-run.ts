@@ -1,5 +1,5 @@
-import type { Json, WireError, WireRun, WireStep } from '@headrace/schemas'
-import type { RunRecord, StepRecord } from '@headrace/store'
+import type { Json, WireError, WireRun, WireStep, WireWait } from '@headrace/schemas'
+import type { RunRecord, StepRecord, WaitRecord } from '@headrace/store'
 
 /** RFC 3339, UTC, milliseconds. */
 export const wireTime = (ms: number): string => new Date(ms).toISOString()
@@ -67,8 +67,12 @@ export function wireRun(
     ...(payloads ? { input: jsonOf(run.input), output: jsonOf(run.output) } : {}),
     error: wireError(run.error),
     tags: run.tags,
-    // Waits are entered by a later feature; a run that has none waits for nothing.
-    waiting_for: [],
+    waiting_for: run.waitingFor.map(({ key, kind, topic, expiresAt }) => ({
+      key,
+      kind,
+      topic,
+      expires_at: wireTime(expiresAt),
+    })),
     parent_run_id: run.parentRunId,
     retry_of: run.retryOf,
     worker_id: run.workerId,
@@ -83,10 +87,33 @@ export function wireRun(
 export const wireStep = (step: StepRecord): WireStep => ({
   key: step.key,
   kind: step.kind,
-  status: step.error === null ? 'completed' : 'failed',
+  status: step.status,
   attempts: step.attempts,
   output: jsonOf(step.output),
   error: wireError(step.error),
   started_at: wireTimeOrNull(step.startedAt),
   finished_at: wireTimeOrNull(step.finishedAt),
+})
+
+export const wireWait = (wait: WaitRecord): WireWait => ({
+  run_id: wait.runId,
+  key: wait.key,
+  kind: wait.kind,
+  status: wait.status,
+  topic: wait.topic,
+  if: wait.filter,
+  since: wireTime(wait.since),
+  expires_at: wireTime(wait.expiresAt),
+  lookback_truncated: wait.lookbackTruncated,
+  unverified: wait.unverified,
+  answer:
+    wait.answer === null
+      ? null
+      : {
+          stream: wait.answer.stream,
+          partition: wait.answer.partition,
+          sequence_id: wait.answer.sequenceId,
+        },
+  created_at: wireTime(wait.createdAt),
+  answered_at: wireTimeOrNull(wait.answeredAt),
 })

@@ -13,7 +13,7 @@ import { type HeartbeatOutcome, heartbeatWorker, type Store } from '@headrace/st
 import type { FastifyInstance } from 'fastify'
 import type { CommandDesk } from '../commands/command-desk.ts'
 import type { Registration } from '../register/registration.ts'
-import { answerWithin, WORKER_ANSWER_MS } from './answer-within.ts'
+import { answerWithin, PUBLISH_ANSWER_MS, WORKER_ANSWER_MS } from './answer-within.ts'
 import { requireProtocol } from './protocol.ts'
 
 export interface WorkerRoutesOptions {
@@ -77,9 +77,12 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     config: { scope: 'worker' },
     bodyLimit: COMMANDS_BYTES_MAX,
     handler: async (request): Promise<CommandsReply> => {
-      const commands = parseOrProblem(commandsRequestSchema, request.body)
-      const answering = async (late: AbortSignal) => await desk.answer(commands, late)
-      return { replies: await answerWithin(clock, WORKER_ANSWER_MS, answering) }
+      const body = parseOrProblem(commandsRequestSchema, request.body)
+      const answering = async (late: AbortSignal) => await desk.answer(body, late)
+      const publishes = body.commands.some(({ kind }) => kind === 'publish')
+      return {
+        replies: await answerWithin(clock, publishes ? PUBLISH_ANSWER_MS : WORKER_ANSWER_MS, answering),
+      }
     },
   })
 }

@@ -1,7 +1,7 @@
 import type { Dispatcher } from '@headrace/dispatch'
 import type { ClaimedRun } from '@headrace/schemas'
 import type { Activity } from '@headrace/service'
-import { type EndedRun, runIdTime, type TaskSeed } from '@headrace/store'
+import { type Answered, type EndedRun, runIdTime, type TaskSeed } from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
 
 /** What follows from a commit: told after the fact, never awaited. Losing it costs latency or a count, never a run. */
@@ -9,6 +9,8 @@ export interface RunEvents {
   claimed(runs: readonly ClaimedRun[]): void
   /** These runs are queued (again): their workers are told. */
   queued(seeds: readonly TaskSeed[]): void
+  /** These waits were answered or have timed out; the parked runs among theirs are queued again. */
+  answered(outcome: Answered): void
   ended(runs: readonly EndedRun[]): void
 }
 
@@ -21,6 +23,9 @@ export interface RunEventsOptions {
   onError: (error: unknown) => void
 }
 
+/** Runs that were answered here and not claimed yet; beyond it the oldest are not measured. */
+const RESUMING_MAX = 10_000
+
 export function createRunEvents({
   dispatcher,
   metrics,
@@ -28,11 +33,29 @@ export function createRunEvents({
   wake,
   onError,
 }: RunEventsOptions): RunEvents {
+  /** When each was queued by an answer (ms of this process), by run and epoch. */
+  const resuming = new Map<string, number>()
+
+  function queued(seeds: readonly TaskSeed[]): void {
+    if (seeds.length > 0) dispatcher.dispatch(seeds).catch(onError)
+  }
+
+  function resumed({ run_id: runId, epoch, workflow }: ClaimedRun): void {
+    const name = `${runId}/${epoch}`
+    const answeredAtMs = resuming.get(name)
+    if (answeredAtMs === undefined) return
+    resuming.delete(name)
+    metrics.resumeSeconds.observe({ workflow }, (performance.now() - answeredAtMs) / 1_000)
+  }
+
   return {
     claimed(runs) {
       for (const run of runs) {
         // A later epoch goes on with a run that was counted when it began.
-        if (run.epoch > 1) continue
+        if (run.epoch > 1) {
+          resumed(run)
+          continue
+        }
         const { workflow } = run
         metrics.runsStarted.inc({ workflow })
         // Both by Postgres's clock: the id carries the time it was made.
@@ -43,8 +66,16 @@ export function createRunEvents({
         activity.runStarted?.({ runId: run.run_id, workflow })
       }
     },
-    queued(seeds) {
-      if (seeds.length > 0) dispatcher.dispatch(seeds).catch(onError)
+    queued,
+    answered({ answers, queued: seeds }) {
+      for (const { kind, status, unverified } of answers)
+        metrics.answers.inc({ kind, outcome: unverified ? 'unverified' : status })
+      for (const { runId, epoch } of seeds) {
+        const [oldest] = resuming.size >= RESUMING_MAX ? resuming.keys() : []
+        if (oldest !== undefined) resuming.delete(oldest)
+        resuming.set(`${runId}/${epoch}`, performance.now())
+      }
+      queued(seeds)
     },
     ended(runs) {
       if (runs.length === 0) return

@@ -1,0 +1,47 @@
+import { createStreamDirectory } from '@headrace/broker'
+import { limits } from '@headrace/schemas'
+import type { Activity } from '@headrace/service'
+import type { OrchestratorConfig } from '../config.ts'
+import type { ApiContext } from '../context.ts'
+import type { OrchestratorMetrics } from '../metrics.ts'
+import { createPublisher } from '../publish/publisher.ts'
+import { runWaits } from '../waits/run-waits.ts'
+import type { WaitParts } from '../waits/wait-parts.ts'
+import { type CommandDesk, createCommandDesk } from './command-desk.ts'
+import { createWorkerQueues } from './worker-queues.ts'
+
+export interface DeskPartsOptions {
+  config: OrchestratorConfig
+  activity: Activity
+  api: ApiContext
+  counts: OrchestratorMetrics
+  waiting: WaitParts
+}
+
+/** The desk with all it stands on. Its producer is its own: no task waits behind an event of a run. */
+export function deskOf({ config, activity, api, counts, waiting }: DeskPartsOptions): CommandDesk {
+  const { store, broker, events, prefix, log, clock, serverClock } = api
+  const { timers, selfRead } = waiting
+  const queues = createWorkerQueues(store)
+  const streams = createStreamDirectory({
+    topics: broker.topics,
+    prefix,
+    streamsMax: limits.streamsMax,
+    partitions: config.kafka.streamPartitions,
+    autocreate: config.kafka.streamAutocreate,
+    log,
+  })
+  const producer = broker.producer()
+  const metrics = counts
+  const publisher = createPublisher({ store, producer, streams, prefix, metrics, activity, log, clock })
+  const lookbackMs = limits.lookbackMsDefault
+  return createCommandDesk({
+    store,
+    metrics,
+    events,
+    publisher,
+    runWaits: async (items) =>
+      await runWaits({ store, serverClock, selfRead, timers, metrics, lookbackMs }, items),
+    queueOf: async (workerId) => await queues.of(workerId),
+  })
+}
