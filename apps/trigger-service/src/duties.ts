@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type Broker, deadLettersTopic } from '@headrace/broker'
 import { createDuty, type Duty, type ServiceContext, version } from '@headrace/service'
+import { RepeatSweep } from './repeats/sweep.ts'
 import { beatInstance, type ServerClock, type Store } from '@headrace/store'
 
 /** Instances count as live by this; the same beat as workers'. */
@@ -42,6 +43,7 @@ export function createDuties(
       metrics,
       runOnce: async () => await serverClock.refresh(),
     }),
+    new RepeatSweep(context, { store, broker, prefix }).duty,
     createDuty({
       name: 'trigger-service.dead-letters-topic',
       everyMs: DEAD_LETTERS_EVERY_MS,
