@@ -2,17 +2,32 @@ export { openStore, type Store, type StoreOptions } from './connection.ts'
 export { classify, type FaultKind, isolate, type Isolated, withRetries } from './fault.ts'
 export { migrate, schemaVersion } from './migrate.ts'
 export { ensurePartitions } from './partitions.ts'
+export { dropOldResponses, responseAgeMsMax, responseAheadMsMax } from './response-retention.ts'
 export { dropOrTrimPartitions, type Retention, retentionDefault, type RetentionOutcome } from './retention.ts'
 export { newRunIds, runIdTime } from './run-id.ts'
 export { createServerClock, type ServerClock } from './server-clock.ts'
 
+export {
+  answerFromResponses,
+  type FilterMatch,
+  type ResponseInHand,
+} from './queries/answer-from-responses.ts'
+export { answerTimers } from './queries/answer-timers.ts'
+export { type Answered, type AnsweredWait } from './queries/answer-waits.ts'
 export {
   applyCommands,
   type CommandsOutcome,
   type EndedRun,
   type WorkerCommand,
 } from './queries/apply-commands.ts'
+export { uncheckedWaits } from './queries/checked-waits.ts'
 export { claimRuns, type ClaimRequest } from './queries/claim-runs.ts'
+export {
+  type CorrelatorCursor,
+  loadCorrelatorCursors,
+  raiseCorrelatorCursor,
+  resetCorrelatorCursor,
+} from './queries/correlator-cursors.ts'
 export { type CreatedRun, createRun, type NewRun } from './queries/create-run.ts'
 export {
   createCursors,
@@ -23,12 +38,7 @@ export {
   type NewCursor,
   setCursorStatus,
 } from './queries/cursors.ts'
-export {
-  enterEventIds,
-  type EventIdEntry,
-  type EventPosition,
-  isAt,
-} from './queries/enter-event-ids.ts'
+export { enterEventIds, type EventIdEntry, type EventPosition, isAt } from './queries/enter-event-ids.ts'
 export { incarnationsOf, recalledEventIds, sweptEventIds, type SweptTo } from './queries/event-id-sweeps.ts'
 export {
   type CursorMove,
@@ -50,6 +60,23 @@ export {
   type Instance,
   listInstances,
 } from './queries/instances.ts'
+export { insertResponses, type ResponseRow } from './queries/insert-responses.ts'
+export {
+  openStream,
+  type ProjectionCursor,
+  projectionCursors,
+  type StreamToOpen,
+  streamsToOpen,
+} from './queries/open-streams.ts'
+export {
+  countOpenWaits,
+  listWaits,
+  type OpenWaitCount,
+  type StepWaitKind,
+  type WaitFilter,
+  type WaitRecord,
+} from './queries/list-waits.ts'
+export { openPendingWaits, openWaitsOn, type OpenWait } from './queries/open-waits.ts'
 export { type Answers, type AnswersRequest, readAnswers } from './queries/read-answers.ts'
 export {
   createProjections,
@@ -96,8 +123,9 @@ export {
   type RegistrationOutcome,
   type StreamEnds,
 } from './queries/register-app.ts'
+export { registerWaits, type WaitRegistration, type WaitRequest } from './queries/register-waits.ts'
 export { replaceWorker } from './queries/replace-worker.ts'
-export type { RunRecord, StepRecord } from './queries/run-record.ts'
+export type { RunRecord, StepRecord, WaitingFor } from './queries/run-record.ts'
 export { type HeldRun, runsHeld } from './queries/runs-held.ts'
 export { stealAfterMs, stealRuns } from './queries/steal-runs.ts'
 export {
@@ -108,7 +136,9 @@ export {
   sweepEventIds,
   type SweptEventIds,
 } from './queries/sweep-event-ids.ts'
+export { sweepEndedWaits } from './queries/sweep-ended-waits.ts'
 export type { TaskSeed } from './queries/task-seed.ts'
+export { type DueWait, dueEventWaits, timeOutWaits } from './queries/time-out-waits.ts'
 export { getTrigger, listTriggers, setTriggerStatus, type TriggerRow } from './queries/triggers.ts'
 export {
   type DispatchTarget,
@@ -118,3 +148,4 @@ export {
   queueOfWorker,
   upsertWorker,
 } from './queries/workers.ts'
+export type { WaitRef } from './queries/wait-ref.ts'

@@ -1,14 +1,15 @@
-import type { RunStatus } from '@headrace/schemas'
+import { answerKinds, type RunStatus } from '@headrace/schemas'
 import { and, asc, desc, eq, getTableColumns, gt, gte, inArray, lt, lte, type SQL, sql } from 'drizzle-orm'
 import type { Store } from '../connection.ts'
 import { adminDatabase } from '../schema/database.ts'
 import { runNotes, runs, steps } from '../schema/runs.ts'
 import { runIdFloor } from '../run-id.ts'
+import { addWaitingFor, openWaitsOf, type OpenStepWait } from './list-waits.ts'
 import type { RunRecord, StepRecord } from './run-record.ts'
 
 type RunRow = typeof runs.$inferSelect
 
-function toRunRecord(row: RunRow): RunRecord {
+function toRunRecord(row: RunRow): Omit<RunRecord, 'waitingFor'> {
   const { triggerId, triggerVersion, stream, incarnation, partition, firstOffset, lastOffset, events } = row
   return {
     id: row.id,
@@ -54,7 +55,8 @@ function toRunRecord(row: RunRow): RunRecord {
 /** One run with its input and output; null when there is none (any more). */
 export async function getRun(store: Store, runId: string): Promise<RunRecord | null> {
   const [row] = await adminDatabase(store).select().from(runs).where(eq(runs.id, runId))
-  return row ? toRunRecord(row) : null
+  const [record] = row ? await addWaitingFor(store, [toRunRecord(row)]) : []
+  return record ?? null
 }
 
 /** The statuses and ends of some runs, for everyone who waits for one: a single statement for all of them. */
@@ -97,7 +99,7 @@ export async function listRuns(
     .limit(page.limit + 1)
   const shown = rows.slice(0, page.limit)
   return {
-    runs: shown.map(toRunRecord),
+    runs: await addWaitingFor(store, shown.map(toRunRecord)),
     nextCursor: rows.length > page.limit ? (shown.at(-1)?.id ?? null) : null,
   }
 }
@@ -129,15 +131,38 @@ function conditionsOf(filter: RunFilter): SQL[] {
 /** An id is made by an estimate of Postgres's clock, a moment before the row's own time. */
 const createdAfterSlackMs = 60_000
 
-/** A run's stored steps in the order they happened. */
+/**
+ * A run's stored steps in the order they happened, then its open waits. The waits are read first: one that is answered
+ * meanwhile is among the steps then, and not missing from both.
+ */
 export async function listSteps(store: Store, runId: string): Promise<StepRecord[]> {
+  const open = await openWaitsOf(store, [runId])
   const { runId: _, ...columns } = getTableColumns(steps)
-  return await adminDatabase(store)
+  const stored = await adminDatabase(store)
     .select(columns)
     .from(steps)
     .where(eq(steps.runId, runId))
-    .orderBy(asc(steps.n), asc(steps.key))
+    .orderBy(asc(steps.seen), desc(inArray(steps.kind, [...answerKinds])), asc(steps.n), asc(steps.key))
+  const keys = new Set(stored.map(({ key }) => key))
+  return [
+    ...stored.map((step): StepRecord => ({ ...step, status: step.error === null ? 'completed' : 'failed' })),
+    ...open.filter(({ key }) => !keys.has(key)).map(waitingStep),
+  ]
 }
+
+const waitingStep = ({ key, kind, epoch, seen, createdAt }: OpenStepWait): StepRecord => ({
+  key,
+  kind: kind === 'run' ? 'child' : kind,
+  status: 'waiting',
+  n: 0,
+  seen,
+  epoch,
+  output: null,
+  error: null,
+  attempts: 1,
+  startedAt: createdAt,
+  finishedAt: null,
+})
 
 export interface RunNote {
   epoch: number

@@ -1,5 +1,13 @@
 import type { RunStatus, StepKind } from '@headrace/schemas'
 
+/** A wait that has not been answered. */
+export interface WaitingFor {
+  key: string
+  kind: 'event' | 'time' | 'run' | 'resume'
+  topic: string | null
+  expiresAt: number
+}
+
 /** A run as the API reads it. Times are ms since 1970; `input`, `output` and `error` are JSON text. */
 export interface RunRecord {
   id: string
@@ -26,6 +34,7 @@ export interface RunRecord {
     lastOffset: number
     events: number
   } | null
+  waitingFor: WaitingFor[]
   workerId: string | null
   parentRunId: string | null
   retryOf: string | null
@@ -38,9 +47,11 @@ export interface RunRecord {
   finishedAt: number | null
 }
 
+/** A stored result, or a wait for one. */
 export interface StepRecord {
   key: string
   kind: StepKind
+  status: 'completed' | 'failed' | 'waiting'
   n: number
   seen: number
   epoch: number

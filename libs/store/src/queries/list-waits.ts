@@ -1,0 +1,149 @@
+import { endedRunStatuses, type RunStatus } from '@headrace/schemas'
+import { and, asc, desc, eq, inArray, ne, notInArray, type SQL, sql } from 'drizzle-orm'
+import type { Store } from '../connection.ts'
+import { runs } from '../schema/runs.ts'
+import { adminDatabase } from '../schema/database.ts'
+import { waits } from '../schema/waits.ts'
+import type { RunRecord, WaitingFor } from './run-record.ts'
+import type { WaitRef } from './wait-ref.ts'
+
+type WaitRow = typeof waits.$inferSelect
+/** Waits that are steps of a run. */
+export type StepWaitKind = Exclude<WaitRow['kind'], 'cancel'>
+
+/** A wait as the API reads it. Times are ms since 1970. */
+export interface WaitRecord extends WaitRef {
+  kind: StepWaitKind
+  status: WaitRow['status']
+  topic: string | null
+  filter: string | null
+  /** From when on an event was asked for. */
+  since: number
+  expiresAt: number
+  lookbackTruncated: boolean
+  unverified: boolean
+  answer: { stream: string; partition: number; sequenceId: number } | null
+  createdAt: number
+  answeredAt: number | null
+}
+
+/** All conditions hold together. */
+export interface WaitFilter {
+  status?: WaitRow['status'][]
+  topic?: string
+  runId?: string
+}
+
+const liveWaits = ['pending', 'open'] as const satisfies WaitRow['status'][]
+
+/** Those of the newest run first. `cursor`: the last one of the page before. */
+export async function listWaits(
+  store: Store,
+  filter: WaitFilter,
+  page: { limit: number; cursor: WaitRef | null },
+): Promise<{ waits: WaitRecord[]; nextCursor: WaitRef | null }> {
+  const { status, topic, runId } = filter
+  const { cursor } = page
+  const conditions: SQL[] = [ne(waits.kind, 'cancel')]
+  if (status !== undefined) conditions.push(inArray(waits.status, status))
+  if (topic !== undefined) conditions.push(eq(waits.topic, topic))
+  if (runId !== undefined) conditions.push(eq(waits.runId, runId))
+  if (cursor !== null)
+    conditions.push(sql`(${waits.runId}, ${waits.key}) < (${cursor.runId}::uuid, ${cursor.key}::text)`)
+  const rows = await adminDatabase(store)
+    .select()
+    .from(waits)
+    .where(and(...conditions))
+    .orderBy(desc(waits.runId), desc(waits.key))
+    .limit(page.limit + 1)
+  const shown = rows.slice(0, page.limit).flatMap(toWaitRecord)
+  const last = shown.at(-1)
+  const nextCursor = rows.length > page.limit && last ? { runId: last.runId, key: last.key } : null
+  return { waits: shown, nextCursor }
+}
+
+function toWaitRecord(row: WaitRow): WaitRecord[] {
+  const { kind } = row
+  if (kind === 'cancel') return []
+  const { stream, answeredPartition: partition, answeredOffset: sequenceId } = row
+  return [
+    {
+      runId: row.runId,
+      key: row.key,
+      kind,
+      status: row.status,
+      topic: row.topic,
+      filter: row.filter,
+      since: row.askedSince,
+      expiresAt: row.expiresAt,
+      lookbackTruncated: row.lookbackTruncated,
+      unverified: row.unverified,
+      answer:
+        stream === null || partition === null || sequenceId === null
+          ? null
+          : { stream, partition, sequenceId },
+      createdAt: row.createdAt,
+      answeredAt: row.answeredAt,
+    },
+  ]
+}
+
+const ofLiveRun = notInArray(runs.status, [...endedRunStatuses])
+const isLive = (status: RunStatus): boolean => !endedRunStatuses.some((ended) => ended === status)
+
+/** What each of these runs waits for, the longest first. */
+export async function addWaitingFor(
+  store: Store,
+  records: Omit<RunRecord, 'waitingFor'>[],
+): Promise<RunRecord[]> {
+  const ids = records.filter(({ status }) => isLive(status)).map(({ id }) => id)
+  const byRun = new Map<string, WaitingFor[]>()
+  if (ids.length > 0)
+    for (const { runId, ...wait } of await openWaitsOf(store, ids)) {
+      const others = byRun.get(runId)
+      if (others) others.push(wait)
+      else byRun.set(runId, [wait])
+    }
+  return records.map((record) => ({ ...record, waitingFor: byRun.get(record.id) ?? [] }))
+}
+
+export interface OpenStepWait extends WaitingFor {
+  runId: string
+  epoch: number
+  seen: number
+  createdAt: number
+}
+
+/** The pending and open waits of some runs, in the order they were registered. A run that has ended waits for nothing. */
+export async function openWaitsOf(store: Store, runIds: string[]): Promise<OpenStepWait[]> {
+  const { runId, key, kind, topic, expiresAt, epoch, seen, createdAt } = waits
+  const rows = await adminDatabase(store)
+    .select({ runId, key, kind, topic, expiresAt, epoch, seen, createdAt })
+    .from(waits)
+    .innerJoin(runs, eq(runs.id, runId))
+    .where(and(inArray(runId, runIds), inArray(waits.status, [...liveWaits]), ne(kind, 'cancel'), ofLiveRun))
+    .orderBy(asc(runId), asc(createdAt), asc(key))
+  return rows.flatMap((row) => (row.kind === 'cancel' ? [] : [{ ...row, kind: row.kind }]))
+}
+
+export interface OpenWaitCount {
+  kind: StepWaitKind
+  status: 'pending' | 'open'
+  waits: number
+}
+
+/** How many waits are open, of runs that have not ended: what metrics are made of. */
+export async function countOpenWaits(store: Store): Promise<OpenWaitCount[]> {
+  const { kind, status } = waits
+  const rows = await adminDatabase(store)
+    .select({ kind, status, waits: sql<number>`count(*)::int` })
+    .from(waits)
+    .innerJoin(runs, eq(runs.id, waits.runId))
+    .where(and(inArray(status, [...liveWaits]), ofLiveRun))
+    .groupBy(kind, status)
+  return rows.flatMap((row) =>
+    row.kind === 'cancel' || (row.status !== 'pending' && row.status !== 'open')
+      ? []
+      : [{ kind: row.kind, status: row.status, waits: row.waits }],
+  )
+}

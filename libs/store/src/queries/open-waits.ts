@@ -1,0 +1,83 @@
+import type { Store } from '../connection.ts'
+import { withRetries } from '../fault.ts'
+import { run, statement } from '../statement.ts'
+import type { WaitRef } from './wait-ref.ts'
+
+/** Topic by topic, each by an index of open waits alone: a page ends in the middle of a topic, and the next goes on there. */
+export const openWaitsStatement = statement(
+  'open_waits_on',
+  `select t.topic, w.run_id, w.key
+   from (select topic from unnest($1::text[]) u(topic) where $2::text is null or topic >= $2 order by topic) t
+   cross join lateral (
+     select w.run_id, w.key from waits w
+     where w.topic = t.topic and w.status = 'open'
+       and ($2::text is null or t.topic > $2 or (w.run_id, w.key) > ($3::uuid, $4::text))
+     order by w.topic, w.run_id, w.key limit $5) w
+   order by t.topic, w.run_id, w.key limit $5`,
+)
+
+/** An open wait and the topic of its event. */
+export interface OpenWait extends WaitRef {
+  topic: string
+}
+
+/**
+ * The open event waits on these topics, page by page: `after` is the last one of the page before. A wait that is opened
+ * meanwhile may be missed: it was committed later than what the caller has just committed, and looks for itself.
+ */
+export async function openWaitsOn(
+  store: Store,
+  topics: readonly string[],
+  after: OpenWait | null,
+  limit: number,
+): Promise<OpenWait[]> {
+  if (topics.length === 0) return []
+  const rows = await withRetries(
+    async () =>
+      await run<{ topic: string; run_id: string; key: string }>(store.hot, openWaitsStatement, [
+        [...new Set(topics)],
+        after?.topic ?? null,
+        after?.runId ?? null,
+        after?.key ?? null,
+        limit,
+      ]),
+  )
+  return rows.map((row) => ({ topic: row.topic, runId: row.run_id, key: row.key }))
+}
+
+/**
+ * Opens waits whose stream is complete from their `since` on. They have not looked for their answer since: `checked_at`
+ * is null again, so that they do, or are swept. In the order in which answers lock them; who holds one is timing it out.
+ */
+export const openPendingStatement = statement(
+  'open_pending_waits',
+  `with own as materialized (
+     select w.run_id, w.key from (
+       select w.run_id, w.key from waited_streams s
+       cross join lateral (
+         select w.run_id, w.key from waits w
+         where w.stream = s.stream and w.status = 'pending' and w.since >= s.open_from limit $1) w
+       order by w.run_id, w.key limit $1) u
+     cross join lateral (
+       select w.run_id, w.key from waits w
+       where w.run_id = u.run_id and w.key = u.key and w.status || '' = 'pending'
+       for no key update skip locked) w)
+   update waits w set status = 'open', checked_at = null
+   from own where w.run_id = any (array[own.run_id]) and w.key = any (array[own.key])
+   returning w.run_id, w.key`,
+)
+
+/** Waits of one statement, which is one commit. */
+const openedMax = 1_000
+
+/** Opens every pending wait that may be. Who calls it lets them look for their answer (`answerFromResponses`). */
+export async function openPendingWaits(store: Store): Promise<WaitRef[]> {
+  const opened: WaitRef[] = []
+  for (;;) {
+    const rows = await withRetries(
+      async () => await run<{ run_id: string; key: string }>(store.hot, openPendingStatement, [openedMax]),
+    )
+    for (const row of rows) opened.push({ runId: row.run_id, key: row.key })
+    if (rows.length < openedMax) return opened
+  }
+}
