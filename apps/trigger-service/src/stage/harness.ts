@@ -63,6 +63,8 @@ export class Harness {
   waited: readonly WaitedStream[]
   /** Answers for Kafka what becomes of a response; null: it is written. */
   refuse: (record: OutgoingRecord) => ProduceOutcome | null = () => null
+  /** Told of each write of responses. */
+  onProduce: () => void = () => undefined
   triggers: TriggerRow[]
   nowMs = 0
   /** What was told of Postgres by whoever enters ids. */
@@ -174,6 +176,7 @@ export class Harness {
 
   async #produce(records: readonly OutgoingRecord[]): Promise<ProduceOutcome[]> {
     await new Promise(setImmediate)
+    this.onProduce()
     return records.map((record) => {
       const refused = this.refuse(record)
       if (refused === null) this.responses.push(record)

@@ -149,6 +149,30 @@ describe('lanes', () => {
     expect(owner.batches.at(-1)).toMatchObject({ records: [], nextOffset: 2 })
   })
 
+  it('stay before a transaction that is open, and reach the end once it is aborted', async () => {
+    await makeTopic(topic, 1)
+    await write(['a', 'b'])
+    const kafka = new Kafka({ brokers, clientId: 'witness', logLevel: logLevel.NOTHING })
+    const transactional = kafka.producer({
+      idempotent: true,
+      transactionalId: `${topic}.tx`,
+      maxInFlightRequests: 1,
+    })
+    await transactional.connect()
+    const transaction = await transactional.transaction()
+    await transaction.send({ topic, messages: [{ value: 'never', partition: 0 }] })
+    await write(['behind'])
+    const owner = new Owner().start()
+    await eventually('at the head', () => owner.heads.get(`${topic}/0`) === 2)
+    expect(owner.values).toEqual(['a', 'b'])
+    expect(await broker.stableEnds(topic)).toEqual(new Map([[0, 2]]))
+    await transaction.abort()
+    await transactional.disconnect()
+    await eventually('at the end', () => owner.heads.get(`${topic}/0`) === 5)
+    expect(owner.values).toEqual(['a', 'b', 'behind'])
+    expect(await broker.stableEnds(topic)).toEqual(new Map([[0, 5]]))
+  })
+
   it('start where their owner says, and not before it could say so', async () => {
     await makeTopic(topic, 2)
     await write(numbers(0, 10), { partition: 0 })
