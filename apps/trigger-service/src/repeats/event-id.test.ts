@@ -75,6 +75,8 @@ describe('a name in a key of Postgres', () => {
     const distinct = new Set(all)
     expect(new Set([...distinct].map(storableName)).size).toBe(distinct.size)
     const anyString = fc.string({ unit: 'binary', maxLength: 400 })
-    assert(property(anyString, anyString, (a, b) => (a === b) === (storableName(a) === storableName(b))))
+    fc.assert(
+      fc.property(anyString, anyString, (a, b) => (a === b) === (storableName(a) === storableName(b))),
+    )
   })
 })
