@@ -33,12 +33,14 @@ export {
   RetryAfterError,
   StepFailedError,
   StepOutputError,
+  WaitTimeoutError,
 } from './errors/step-error.ts'
 export { type Logger, Worker, type WorkerOptions } from './worker/index.ts'
 export type { RunInfo, RunLog, StepAttempt, StepOptions, Steps, WorkflowContext } from './workflow/context.ts'
 export type { DataOf } from './workflow/define-event.ts'
 export type { Jsonify } from './workflow/jsonify.ts'
 export type { Retries } from './workflow/retries.ts'
+export type { StepEvent, StepEventArguments, WaitArguments, WaitOptions } from './workflow/step-options.ts'
 export type { SchemaInput, SchemaOutput, StandardSchema } from './workflow/standard-schema.ts'
 export {
   type AnyWorkflow,

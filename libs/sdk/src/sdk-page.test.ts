@@ -62,6 +62,7 @@ test('docs/sdk.md names each error with its code', () => {
     new sdk.NonRetryableError(''),
     new sdk.RetryAfterError('', 1),
     new sdk.StepFailedError({ stepKey: '', attempts: 1, cause: new Error('cause') }),
+    new sdk.WaitTimeoutError({ stepKey: '', topic: '', timeoutMs: 0 }),
     new sdk.StepOutputError({ path: '', detail: '' }),
     new sdk.LimitExceededError({ limit: '', message: '' }),
     new sdk.SchemaValidationError('', []),

@@ -9,6 +9,7 @@ const noStats = (): RunStats => ({
   runsCompleted: 0,
   runsFailed: 0,
   runsReleased: 0,
+  runsSuspended: 0,
   runsLost: 0,
   runsStuck: 0,
   stepsStored: 0,
@@ -19,13 +20,19 @@ const noStats = (): RunStats => ({
 
 interface Sent {
   command: Command
+  workerId: string
   reply: CommandReply | null
   resolve: (reply: CommandReply) => void
 }
 
+/** What the orchestrator takes in batches of their own, which overtake each other. */
+const laneOf = ({ kind }: Command): 'publishes' | 'waits' | 'commands' =>
+  kind === 'publish' ? 'publishes' : kind === 'wait' || kind === 'look' ? 'waits' : 'commands'
+
 /**
  * One run on a worker whose link is in the test's hands: `commit` lets the orchestrator take a command, `answer` lets
- * the reply arrive, `crash` forgets the worker in between. Time stands still but for `now`.
+ * the reply arrive, `crash` forgets the worker in between, `straggle` lets a command of a dead worker arrive after all.
+ * Time stands still but for `now`, which is the orchestrator's too.
  */
 export class RunBench {
   readonly orchestrator = new MemoryOrchestrator()
@@ -34,12 +41,12 @@ export class RunBench {
   readonly #workflow: AnyWorkflow
   readonly runId: string
   #sent: Sent[] = []
+  #stragglers: Sent[] = []
   #worker = 0
   #uuids = 0
   #wakes: (() => void)[] = []
   execution: RunExecution | null = null
   end: RunEnd | null = null
-  now = 1_000
   stats = noStats()
   /** Answers at once while true. */
   prompt: boolean
@@ -50,6 +57,12 @@ export class RunBench {
     this.runId = this.orchestrator.create(workflow.id, options.input ?? null).id
   }
 
+  get now(): number {
+    return this.orchestrator.nowMs
+  }
+  set now(ms: number) {
+    this.orchestrator.nowMs = ms
+  }
   get run(): MemoryRun {
     const run = this.orchestrator.runs.get(this.runId)
     if (run === undefined) throw new Error('the run is gone')
@@ -65,11 +78,13 @@ export class RunBench {
   /** A new worker claims the run and begins it. */
   claim(): RunExecution {
     this.#worker += 1
-    const [reply] = this.orchestrator.apply(`w${this.#worker}`, [
+    const workerId = `w${this.#worker}`
+    const [reply] = this.orchestrator.apply(workerId, [
       { kind: 'claim', run_id: this.runId, epoch: this.run.epoch, want_input: true },
     ])
     if (reply?.kind !== 'claimed') throw new Error(`the claim was answered ${reply?.kind}`)
-    const execution = new RunExecution({ claimed: reply.run, workflow: this.#workflow, host: this.#host() })
+    const host = this.#host(workerId)
+    const execution = new RunExecution({ claimed: reply.run, workflow: this.#workflow, host })
     this.execution = execution
     this.end = null
     this.#watch(execution).catch(() => {})
@@ -82,11 +97,12 @@ export class RunBench {
     if (this.execution === execution) this.end = end
   }
 
-  #host(): RunHost {
+  #host(workerId: string): RunHost {
     return {
       send: async (command) =>
         await new Promise<CommandReply>((resolve) => {
-          this.#sent.push({ command, reply: null, resolve })
+          if (workerId !== `w${this.#worker}` || this.execution === null) return
+          this.#sent.push({ command, workerId, reply: null, resolve })
           if (this.prompt) this.settle()
         }),
       now: () => this.now,
@@ -112,20 +128,27 @@ export class RunBench {
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
   }
 
-  /** The orchestrator takes the oldest command. */
-  commit(): void {
-    const sent = this.#sent.find((one) => one.reply === null)
+  /** The orchestrator takes a command: the oldest, or that of one of the lanes. */
+  commit(which?: number): void {
+    const open = this.#sent.filter((one) => one.reply === null)
+    const sent = which === undefined ? open[0] : pick(heads(open), which)
     if (sent === undefined) return
-    const [reply] = this.orchestrator.apply(`w${this.#worker}`, [sent.command])
+    const [reply] = this.orchestrator.apply(sent.workerId, [sent.command])
     sent.reply = reply ?? null
   }
 
-  /** The oldest answer arrives. */
-  answer(): void {
-    const [first] = this.#sent
-    if (first === undefined || first.reply === null) return
-    this.#sent.shift()
-    first.resolve(first.reply)
+  /** An answer arrives: the oldest, or that of one of the lanes. */
+  answer(which?: number): void {
+    const sent = which === undefined ? this.#sent[0] : pick(heads(this.#sent), which)
+    if (sent === undefined || sent.reply === null) return
+    this.#sent.splice(this.#sent.indexOf(sent), 1)
+    sent.resolve(sent.reply)
+  }
+
+  /** What a dead worker had sent arrives after all. */
+  straggle(): void {
+    const sent = this.#stragglers.shift()
+    if (sent !== undefined) this.orchestrator.apply(sent.workerId, [sent.command])
   }
 
   settle(): void {
@@ -133,10 +156,11 @@ export class RunBench {
     while (this.unanswered > 0) this.answer()
   }
 
-  /** The worker dies: what it sent and was not committed is gone, and nothing answers its code any more. */
+  /** The worker dies: what it sent and was not committed comes late or never, and nothing answers its code any more. */
   crash(): void {
     this.execution?.lose('the test killed its worker')
     this.execution = null
+    this.#stragglers.push(...this.#sent.filter((sent) => sent.reply === null))
     this.#sent = []
     this.#wakes = []
     this.orchestrator.recover(this.runId)
@@ -157,7 +181,7 @@ export class RunBench {
       })
   }
 
-  /** Until the run left this worker's hands. */
+  /** Until the run left this worker's hands. Time does not pass. */
   async finish(): Promise<RunEnd> {
     this.prompt = true
     for (let turn = 0; turn < 5_000 && this.end === null; turn += 1) {
@@ -174,3 +198,12 @@ export class RunBench {
     return error === null ? JSON.parse(output ?? 'null') : JSON.parse(error)
   }
 }
+
+/** The oldest of each lane. */
+function heads(sent: readonly Sent[]): Sent[] {
+  const lanes = new Map<string, Sent>()
+  for (const one of sent) if (!lanes.has(laneOf(one.command))) lanes.set(laneOf(one.command), one)
+  return [...lanes.values()]
+}
+
+const pick = <Item>(items: readonly Item[], which: number): Item | undefined => items[which % items.length]

@@ -6,22 +6,11 @@ import {
   type EventDefinition,
   isEventDefinition,
 } from '../workflow/define-event.ts'
-import type { NewEvent } from '../workflow/event.ts'
+import { type NewEvent, type PublishedEvent, publishedOf } from '../workflow/event.ts'
 import { validate } from '../workflow/standard-schema.ts'
 import { type CallOptions, type ClientSettings, timeoutMsOf } from './client-options.ts'
 import { callApi, pause, retryDelayMs } from './http.ts'
 import { ulid } from './ulid.ts'
-
-/** Where an accepted event is: on disk of every in-sync replica of its partition. */
-export interface PublishedEvent {
-  id: string
-  topic: string
-  stream: string
-  partition: number
-  sequenceId: number
-  /** RFC 3339, UTC. */
-  createdAt: string
-}
 
 interface Entry {
   index: number
@@ -140,11 +129,6 @@ function takeAnswer(
     }
     return [{ index, id: event.id, problem: answer?.problem ?? unmentioned }]
   })
-}
-
-function publishedOf(wire: WirePublished): PublishedEvent {
-  const { id, topic, stream, partition, sequence_id, created_at } = wire
-  return { id, topic, stream, partition, sequenceId: sequence_id, createdAt: created_at }
 }
 
 const unmentioned: Problem = {

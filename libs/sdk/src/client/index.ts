@@ -10,9 +10,9 @@ export {
   type EventArguments,
   type EventDefinition,
 } from '../workflow/define-event.ts'
-export type { Event, NewEvent, StartEvent } from '../workflow/event.ts'
+export type { Event, NewEvent, PublishedEvent, StartEvent } from '../workflow/event.ts'
 export { Client } from './client.ts'
 export type { CallOptions, ClientOptions } from './client-options.ts'
-export type { Events, PublishedEvent } from './events.ts'
+export type { Events } from './events.ts'
 export type { Run } from './run.ts'
 export type { ListOptions, ResultOptions, RunHandle, Runs, StartOptions } from './runs.ts'

@@ -42,8 +42,8 @@ export class DuplicateStepKeyError extends HeadraceError {
 }
 
 /**
- * The code does not fit what the run has stored: a key stands for another kind of step than before. The run is not
- * failed: it goes on with code that fits.
+ * The code does not fit what the run has stored: a key stands for another kind of step than before, or for a wait on
+ * another topic or with another filter. The run is not failed: it goes on with code that fits.
  */
 export class ReplayMismatchError extends HeadraceError {
   override name = 'ReplayMismatchError'
@@ -53,10 +53,13 @@ export class ReplayMismatchError extends HeadraceError {
   readonly storedKind: string
   readonly calledKind: string
 
-  constructor(params: { stepKey: string; storedKind: string; calledKind: string }) {
-    const { stepKey, storedKind, calledKind } = params
+  /** `detail`: how two steps of one kind differ. */
+  constructor(params: { stepKey: string; storedKind: string; calledKind: string; detail?: string }) {
+    const { stepKey, storedKind, calledKind, detail } = params
     super(
-      `step "${stepKey}" is stored as a "${storedKind}" step, but the code now calls it as a "${calledKind}" step`,
+      detail === undefined
+        ? `step "${stepKey}" is stored as a "${storedKind}" step, but the code now calls it as a "${calledKind}" step`
+        : `step "${stepKey}" is not what it was when the run came to it first: ${detail}`,
     )
     this.stepKey = stepKey
     this.storedKind = storedKind

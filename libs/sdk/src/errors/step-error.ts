@@ -66,6 +66,46 @@ export class StepFailedError extends HeadraceError {
 }
 
 /**
+ * No event answered a `waitForEvent` in time. It is stored, thrown into the workflow, where it can be caught, and thrown
+ * again in the same place by every replay.
+ *
+ * ```ts
+ * const approval = await ctx.step.waitForEvent('approval', { topic, timeout: '1h' }).catch((error: unknown) => {
+ *   if (error instanceof WaitTimeoutError) return null
+ *   throw error
+ * })
+ * ```
+ */
+export class WaitTimeoutError extends HeadraceError {
+  override name = 'WaitTimeoutError'
+  readonly code = 'wait_timeout'
+  readonly retryable = false
+  readonly stepKey: string
+  readonly topic: string
+  /** The timeout that was asked for, in ms. */
+  readonly timeoutMs: number
+  /**
+   * True when it could not be proved that no answer was on its way: Kafka could not be asked, or what copies the stream's
+   * events to waits stood still for a minute past the timeout.
+   */
+  readonly unverified: boolean
+
+  constructor(params: { stepKey: string; topic: string; timeoutMs: number; unverified?: boolean }) {
+    const { stepKey, topic, timeoutMs, unverified = false } = params
+    super(`step "${stepKey}" waited ${timeoutMs / 1_000} s for an event on ${topic}, and none came`)
+    this.stepKey = stepKey
+    this.topic = topic
+    this.timeoutMs = timeoutMs
+    this.unverified = unverified
+  }
+
+  override details(): Record<string, unknown> {
+    const { stepKey, topic, timeoutMs, unverified } = this
+    return { stepKey, topic, timeoutMs, unverified }
+  }
+}
+
+/**
  * What a body (or a workflow) returned cannot be kept as JSON: a bigint, a function, a symbol, a Map or Set, NaN or an
  * infinity, an object that contains itself, or one nested deeper than 64 levels. `path` is a JSON pointer to it.
  */

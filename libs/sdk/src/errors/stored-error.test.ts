@@ -16,6 +16,7 @@ import {
   SchemaValidationError,
   StepFailedError,
   StepOutputError,
+  WaitTimeoutError,
 } from './step-error.ts'
 import { reviveError, storedErrorOf } from './stored-error.ts'
 
@@ -24,6 +25,7 @@ const all: HeadraceError[] = [
   new NonRetryableError('no'),
   new RetryAfterError('later', '5m'),
   new StepFailedError({ stepKey: 'a', attempts: 2, cause: new Error('x') }),
+  new WaitTimeoutError({ stepKey: 'a', topic: 'a/b', timeoutMs: 300_000, unverified: true }),
   new StepOutputError({ path: '/a', detail: 'is a bigint' }),
   new LimitExceededError({ limit: 'stepsPerRunMax', message: 'too many' }),
   new SchemaValidationError('the input', [{ path: '/a', message: 'must be number' }]),

@@ -15,6 +15,7 @@ import {
   SchemaValidationError,
   StepFailedError,
   StepOutputError,
+  WaitTimeoutError,
 } from './step-error.ts'
 
 /**
@@ -113,6 +114,11 @@ const classes = {
         attempts: number(details['attempts']),
         cause: new Error(message),
       }),
+  ],
+  WaitTimeoutError: [
+    WaitTimeoutError,
+    (_message: string, details: Details) =>
+      new WaitTimeoutError(details as ConstructorParameters<typeof WaitTimeoutError>[0]),
   ],
   StepOutputError: [
     StepOutputError,

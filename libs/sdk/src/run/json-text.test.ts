@@ -1,7 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { StepOutputError } from '../errors/step-error.ts'
-import { jsonText } from './json-text.ts'
+import { jsonText, NotJsonError } from './json-text.ts'
 
 const cycle: Record<string, unknown> = { a: [] }
 cycle['a'] = [cycle]
@@ -36,11 +35,11 @@ describe('a result as JSON', () => {
     [{ a: new Set() }, '/a'],
     [cycle, '/a/0'],
   ])('what cannot be kept is refused with its path', (value, path) => {
-    expect(() => jsonText(value)).toThrow(expect.objectContaining({ path, code: 'step_output_not_json' }))
+    expect(() => jsonText(value)).toThrow(expect.objectContaining({ path, name: 'NotJsonError' }))
   })
 
   test('what is nested too deep is refused, not a stack overflow', () => {
-    expect(() => jsonText(deep)).toThrow(StepOutputError)
+    expect(() => jsonText(deep)).toThrow(NotJsonError)
   })
 
   test('the same object twice is no cycle', () => {

@@ -1,11 +1,24 @@
 import { jsonPointer, limits } from '@headrace/schemas'
-import { StepOutputError } from '../errors/step-error.ts'
+
+/** Where a value is no JSON, and why. */
+export class NotJsonError extends Error {
+  override readonly name = 'NotJsonError'
+  /** A JSON pointer; empty for the value itself. */
+  readonly path: string
+  readonly detail: string
+
+  constructor(path: string, detail: string) {
+    super(`${path || 'the value'} ${detail}`)
+    this.path = path
+    this.detail = detail
+  }
+}
 
 /**
- * A result as JSON text. What `JSON.stringify` would drop or change in silence (a function, a Map, NaN) is refused with
+ * A value as JSON text. What `JSON.stringify` would drop or change in silence (a function, a Map, NaN) is refused with
  * its path instead: the workflow would go on with another value than the one its body returned.
  *
- * Throws StepOutputError.
+ * Throws NotJsonError.
  */
 export function jsonText(value: unknown): string {
   inspect(value, [], [])
@@ -52,5 +65,5 @@ function member(value: unknown, key: PropertyKey, path: PropertyKey[], ancestors
 }
 
 function refuse(path: PropertyKey[], detail: string): never {
-  throw new StepOutputError({ path: jsonPointer(path), detail })
+  throw new NotJsonError(jsonPointer(path), detail)
 }

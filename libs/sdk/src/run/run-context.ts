@@ -1,5 +1,5 @@
 import type { RetryPolicy } from '@headrace/core'
-import type { ClaimedRun, StepKind } from '@headrace/schemas'
+import type { ClaimedRun, PublishedEvent as WirePublished, WireEvent } from '@headrace/schemas'
 import type {
   RunInfo,
   RunLog,
@@ -8,17 +8,15 @@ import type {
   Steps,
   WorkflowContext,
 } from '../workflow/context.ts'
+import { type EventDefinition, isEventDefinition } from '../workflow/define-event.ts'
+import { type Event, eventOf, type PublishedEvent, publishedOf } from '../workflow/event.ts'
 import { retryPolicyOf } from '../workflow/retries.ts'
+import { validate } from '../workflow/standard-schema.ts'
+import type { StepEvent, StepEventArguments, WaitOptions } from '../workflow/step-options.ts'
 import type { LazyAbort } from './lazy-abort.ts'
 import type { Logger, RunHost } from './run-host.ts'
-
-/** A step as the workflow's code called it. */
-export interface StepCall {
-  key: string
-  kind: StepKind
-  body: (attempt: StepAttempt) => unknown
-  policy: Readonly<RetryPolicy>
-}
+import { eventWaitOf, publishCallOf, sleepCallOf, sleepUntilCallOf, topicOfWait } from './step-arguments.ts'
+import type { StepCall } from './step-call.ts'
 
 export interface ContextParams {
   claimed: ClaimedRun
@@ -43,21 +41,84 @@ export function createContext(params: ContextParams): WorkflowContext {
   }
 }
 
-function stepsOf({ call, policy, host }: ContextParams): Steps {
-  const run = async (key: string, body: StepCall['body'], options?: StepOptions): Promise<unknown> => {
+function stepsOf(params: ContextParams): Steps {
+  const { call, policy, host } = params
+  const run = async (
+    key: string,
+    body: (attempt: StepAttempt) => unknown,
+    options?: StepOptions,
+  ): Promise<unknown> => {
     const own = options?.retries
     const stepPolicy = own === undefined ? policy : retryPolicyOf(own, `step "${key}"`, policy)
     return await call({ key, kind: 'run', body, policy: stepPolicy })
   }
   // What is handed out under the key is what this body returned once: the type says so.
   const value = async <Value>(key: string, make: () => Value): Promise<Value> =>
-    (await call({ key, kind: 'value', body: make, policy })) as Value
+    (await call({ key, kind: 'value', make })) as Value
+  const sleep = async (make: () => StepCall): Promise<void> => {
+    await call(make())
+  }
   return {
     run: ((key, body, options) => observed(run(key, body, options))) as Steps['run'],
+    publishEvent: (key: string, subject: Publishable, event?: TypedEvent) =>
+      observed(publishEvent(params, key, subject, event)),
+    waitForEvent: (key: string, subject: Awaitable, options?: TypedWait) =>
+      observed(waitForEvent(params, key, subject, options)),
+    sleep: (key, duration) => observed(sleep(() => sleepCallOf(key, duration))),
+    sleepUntil: (key, time) => observed(sleep(() => sleepUntilCallOf(key, time, host.now()))),
     uuid: (key) => observed(value(key, () => host.uuid())),
     now: (key) => observed(value(key, () => host.now()).then((ms) => new Date(ms))),
     random: (key) => observed(value(key, () => host.random())),
   }
+}
+
+type TypedEvent = StepEventArguments<string, unknown>
+type TypedWait = WaitOptions & { params?: Record<string, string> | undefined }
+type Publishable = EventDefinition | StepEvent
+type Awaitable = EventDefinition | (WaitOptions & { topic: string })
+
+async function publishEvent(
+  { call }: ContextParams,
+  key: string,
+  subject: Publishable,
+  typed: TypedEvent | undefined,
+): Promise<PublishedEvent> {
+  const event = isEventDefinition(subject) ? await definedEvent(key, subject, typed) : subject
+  return publishedOf((await call(publishCallOf(key, event))) as WirePublished)
+}
+
+async function definedEvent(
+  key: string,
+  definition: EventDefinition,
+  typed: TypedEvent | undefined,
+): Promise<StepEvent> {
+  const event = definition.event(typed ?? { data: undefined })
+  const { schema } = definition
+  const subject = `step "${key}": an event of ${event.topic}`
+  if (schema !== null) await validate({ schema, value: event.data, subject, at: ['data'] })
+  return event
+}
+
+async function waitForEvent(
+  { call }: ContextParams,
+  key: string,
+  subject: Awaitable,
+  typed: TypedWait | undefined,
+): Promise<Event> {
+  const definition = isEventDefinition(subject) ? subject : null
+  const wait = isEventDefinition(subject)
+    ? eventWaitOf(key, topicOfWait(key, subject.pattern, typed?.params), typed ?? {})
+    : eventWaitOf(key, subject.topic, subject)
+  const event = eventOf((await call(wait)) as WireEvent)
+  if (definition === null || definition.schema === null) return event
+  const told = `step "${key}": event ${event.id}`
+  const data = await validate({
+    schema: definition.schema,
+    value: event.data,
+    subject: told,
+    at: ['data'],
+  })
+  return { ...event, data }
 }
 
 /** A step that fails while the code awaits another one would be an unhandled rejection and end the whole worker. */

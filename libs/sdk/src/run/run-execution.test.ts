@@ -150,7 +150,7 @@ describe('a run', () => {
     )
     bench.claim()
     await bench.rest()
-    bench.run.steps.set('a', { ...storedStep, key: 'a', output: '"theirs"' })
+    bench.run.steps.set('a', { ...storedStep, n: 9, key: 'a', output: '"theirs"' })
     expect(await bench.finish()).toBe('released')
     bench.claim()
     expect(await bench.finish()).toBe('completed')

@@ -1,40 +1,44 @@
-import { crashPoint, decideRetry } from '@headrace/core'
-import {
-  type ClaimedRun,
-  type CommandReply,
-  limits,
-  type StepCommand,
-  type StoredStep,
-} from '@headrace/schemas'
+import { decideRetry } from '@headrace/core'
+import type { ClaimedRun, Command, CommandReply } from '@headrace/schemas'
 import { RunCancelledError, DuplicateStepKeyError, ReplayMismatchError } from '../errors/run-error.ts'
-import { LimitExceededError, StepFailedError } from '../errors/step-error.ts'
-import { reviveError, type StoredError, storedErrorOf, wireErrorOf } from '../errors/stored-error.ts'
+import { LimitExceededError, StepFailedError, WaitTimeoutError } from '../errors/step-error.ts'
+import { storedErrorOf, wireErrorOf } from '../errors/stored-error.ts'
 import { validate } from '../workflow/standard-schema.ts'
 import type { AnyWorkflow } from '../workflow/workflow.ts'
 import { LazyAbort } from './lazy-abort.ts'
-import { createContext, type StepCall } from './run-context.ts'
+import { RunBodies } from './run-bodies.ts'
+import { createContext } from './run-context.ts'
 import type { RunHost } from './run-host.ts'
 import { readInput } from './run-input.ts'
 import { RunMachine } from './run-machine.ts'
-import { attemptOf, type Outcome, outputText, retryWishOf, runBody } from './step-body.ts'
+import { countEnd, note, noteRetry, type RunEnd } from './run-notes.ts'
+import type { RunParts } from './run-parts.ts'
+import { RunWaits } from './run-waits.ts'
+import { checkStepKey, overLimit } from './step-arguments.ts'
+import { outputText, retryWishOf } from './step-body.ts'
+import type { StepCall } from './step-call.ts'
+import { type Outcome, thrownBy } from './step-outcome.ts'
 
-/** How a run left this worker's hands. */
-export type RunEnd = 'completed' | 'failed' | 'released' | 'lost'
+export type { RunEnd } from './run-notes.ts'
 
 /**
- * One claimed run, from its handler's first line to its end: the shell around RunMachine, which decides.
+ * One claimed run, from its handler's first line until it leaves this worker: the shell around RunMachine, which decides.
  *
- *     running ──▶ ending ──▶ over        ending: complete or fail is sent, its answer is awaited
- *        ├──▶ stuck ──┐                  stuck: the code does not fit the run (key twice, key as another kind);
- *        └────────────┴──▶ giving_back ──▶ over        held without running until the worker gives it back
- *     any ──▶ over                       lost: another worker has it
+ *     ┌─────── answers came ───────┐
+ *     ▼                            │
+ *     running ──▶ suspending ──────┴──▶ over     suspending: nothing but answers can move it; it asks to be parked
+ *        ├──────▶ ending ─────────────▶ over     ending: complete or fail is sent, its answer is awaited
+ *        ├──────▶ stuck ──┐                      stuck: the code does not fit the run (key twice, key as another kind);
+ *        └────────────────┴▶ giving_back ──▶ over    held without running until the worker gives it back
+ *     any ──▶ over                               lost: another worker has it
  *
  * Once it is no longer running, every call of a step stays open for ever: a rejection would run the `catch` blocks of a
- * workflow that has not failed.
+ * workflow that has not failed. While it is suspending, it waits for the answer to that.
  */
-type State = 'running' | 'ending' | 'stuck' | 'giving_back' | 'over'
+type State = 'running' | 'suspending' | 'ending' | 'stuck' | 'giving_back' | 'over'
 
-interface OpenCall extends StepCall {
+interface OpenCall {
+  readonly call: StepCall
   resolve(value: unknown): void
   reject(error: Error): void
 }
@@ -47,15 +51,19 @@ export class RunExecution {
   readonly #outcomes = new Map<string, Outcome>()
   readonly #calls = new Map<string, OpenCall>()
   readonly #abort = new LazyAbort()
-  /** Ends the pauses between attempts when the run is to be given back. */
   readonly #hurry = new LazyAbort()
+  readonly #bodies: RunBodies
+  readonly #waits: RunWaits
   #state: State = 'running'
   /** Steps called by an earlier try of the handler must not mix with those of the present one. */
   #try = 0
-  #bodies = 0
+  /** The handler returned or threw: its code calls nothing more, and sees nothing more. */
+  #returned = false
   #withheld = false
+  #atOnce = false
   #atRest = true
-  #onIdle: (() => void) | null = null
+  /** Who waits for something to change: the end of bodies and publishes, the answer to a suspend. */
+  #onChange: (() => void)[] = []
   #end: (end: RunEnd) => void = () => {}
 
   /** Resolves when the run is out of this worker's hands; never rejects. */
@@ -67,11 +75,36 @@ export class RunExecution {
     this.claimed = params.claimed
     this.#workflow = params.workflow
     this.#host = params.host
-    this.#machine = new RunMachine(params.claimed.steps)
+    this.#machine = new RunMachine(params.claimed)
     for (const step of params.claimed.steps) this.#outcomes.set(step.key, step)
+    const parts = this.#parts()
+    this.#bodies = new RunBodies(parts)
+    this.#waits = new RunWaits(parts)
     this.ended = new Promise((resolve) => {
       this.#end = resolve
     })
+  }
+
+  #parts(): RunParts {
+    return {
+      claimed: this.claimed,
+      host: this.#host,
+      machine: this.#machine,
+      abort: this.#abort,
+      hurry: this.#hurry,
+      isRunning: () => this.#state === 'running',
+      isLeaving: () => this.#state === 'giving_back' || this.#state === 'over',
+      send: (command, answered) => this.#send(command, answered),
+      keep: (key, outcome) => this.#outcomes.set(key, outcome),
+      begin: (key) => this.#begin(key),
+      handOut: () => this.#handOut(),
+      goOn: () => this.#goOn(),
+      withhold: () => this.#withhold(),
+      fail: (error) => this.#fail(error),
+      stick: (error) => void this.#stick(error),
+      giveBack: () => this.#giveBack(),
+      notOurs: (reply) => this.#notOurs(reply),
+    }
   }
 
   /** Begins to run the handler. `input` is the task's, where the claim returned none. */
@@ -87,14 +120,15 @@ export class RunExecution {
     this.#hurry.abort(() => this.#cancelled('it is given back'))
     if (this.#state === 'stuck') this.#giveBack()
     else if (atOnce) {
+      this.#atOnce = true
       this.#abort.abort(() => this.#cancelled('the worker stops'))
       if (this.#state === 'running') this.#giveBack()
-    } else this.#releaseAtRest()
+    } else this.#goOn()
   }
 
   /**
-   * The run is another worker's now: nothing more is sent for it. Not while its end or its release is on the way: then
-   * it may be gone because that was done, and the answer will tell.
+   * The run is another worker's now: nothing more is sent for it. Not while it parks, ends or is given back: then it may
+   * be gone because that was done, and the answer will tell.
    */
   lose(detail: string): void {
     if (this.#state === 'running' || this.#state === 'stuck') this.#drop(detail)
@@ -112,11 +146,14 @@ export class RunExecution {
     const input = (await readInput(this.#workflow, text)) as never
     for (let attempts = 1; this.#state === 'running'; attempts += 1) {
       this.#try += 1
+      this.#returned = false
       this.#rest()
       try {
         const value = await this.#workflow.handler(this.#context(this.#try), input)
+        await this.#codeEnded()
         return await this.#complete(value)
       } catch (error) {
+        await this.#codeEnded()
         if (!(await this.#mayTryAgain(error, attempts))) return this.#fail(error)
       }
     }
@@ -139,149 +176,86 @@ export class RunExecution {
     const { retries: policy } = this.#workflow
     const decision = decideRetry({ policy, attempts, ...retryWishOf(error), random: this.#host.random() })
     if (decision.kind === 'give_up') return false
+    const { delayMs } = decision
     this.#try += 1
-    this.#warnRetry('handler.retry', null, error, attempts, decision.delayMs)
-    await new Promise<void>((resolve) => {
-      this.#onIdle = resolve
-      this.#noticeIdle()
-    })
-    await this.#host.delay(decision.delayMs, this.#hurry.signal)
+    noteRetry(
+      { claimed: this.claimed, host: this.#host },
+      { event: 'handler.retry', key: null, attempt: attempts, delayMs },
+      error,
+    )
+    while (this.#bodies.running > 0) await this.#changed()
+    await this.#host.delay(delayMs, this.#hurry.signal)
     this.#calls.clear()
     this.#machine.restart()
     return true
   }
 
-  #noticeIdle(): void {
-    if (this.#bodies > 0 || this.#onIdle === null) return
-    this.#onIdle()
-    this.#onIdle = null
+  /** Resolves when the run may end: its publishes are done (I8), and it is not about to park. */
+  async #codeEnded(): Promise<void> {
+    this.#returned = true
+    while (this.#state === 'suspending' || (this.#state === 'running' && !this.#machine.mayEnd))
+      await this.#changed()
+  }
+
+  #changed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onChange.push(resolve)
+    })
+  }
+
+  #noticeChange(): void {
+    if (this.#onChange.length === 0) return
+    const waiting = this.#onChange
+    this.#onChange = []
+    for (const resolve of waiting) resolve()
   }
 
   // --- steps ---
 
   async #call(step: StepCall): Promise<unknown> {
-    if (this.#state !== 'running') return await forever()
-    if (step.key.length === 0 || step.key.length > limits.stepKeyCharactersMax || !step.key.isWellFormed())
-      throw new TypeError(
-        `a step key has 1 to ${limits.stepKeyCharactersMax} well-formed characters, not ${JSON.stringify(step.key.slice(0, 80))}`,
-      )
-    // Called after I/O of the workflow's own: what else it calls in this breath may have a lower n.
+    while (this.#state === 'suspending') await this.#changed()
+    if (this.#state !== 'running' || this.#returned) return await forever()
+    checkStepKey(step.key)
+    // Called after I/O of the workflow's own: what else it calls in this breath may have happened before.
     this.#rest()
-    const { key, kind: calledKind } = step
-    const answer = this.#machine.call(key, calledKind)
-    if (answer.kind === 'key_twice') return await this.#stick(new DuplicateStepKeyError(key))
-    if (answer.kind === 'other_kind')
-      return await this.#stick(
-        new ReplayMismatchError({ stepKey: key, storedKind: answer.storedKind, calledKind }),
-      )
-    if (answer.kind === 'too_many')
-      throw new LimitExceededError({
-        limit: 'stepsPerRunMax',
-        message: `step "${key}" would be number ${limits.stepsPerRunMax + 1} of its run; at most ${limits.stepsPerRunMax} are kept`,
-      })
-    return await this.#open(step, answer.kind)
+    const answer = this.#machine.call(step.key, step.kind)
+    switch (answer.kind) {
+      case 'replay':
+      case 'start':
+      case 'wait':
+        return await this.#open(step, answer.kind)
+      case 'key_twice':
+        return await this.#stick(new DuplicateStepKeyError(step.key))
+      case 'other_kind': {
+        const { storedKind } = answer
+        const stepKey = step.key
+        return await this.#stick(new ReplayMismatchError({ stepKey, storedKind, calledKind: step.kind }))
+      }
+      case 'too_many_steps':
+      case 'too_many_waits':
+        break
+    }
+    throw overLimit(step.key, answer.kind)
   }
 
-  #open(step: StepCall, next: 'replay' | 'start' | 'wait'): Promise<unknown> {
+  #open(call: StepCall, next: 'replay' | 'start' | 'wait'): Promise<unknown> {
     const result = new Promise((resolve, reject) => {
-      this.#calls.set(step.key, { ...step, resolve, reject })
+      this.#calls.set(call.key, { call, resolve, reject })
     })
-    if (next === 'start') this.#begin(step)
+    if (next === 'start') this.#begin(call.key)
     return result
   }
 
-  #begin(step: StepCall): void {
-    if (step.kind === 'value') return this.#stepEnded(step, this.#value(step), this.#host.now())
-    if (this.#state !== 'running') return
-    if (this.#hurry.aborted) {
-      this.#withheld = true
-      return this.#releaseAtRest()
-    }
-    this.#bodies += 1
-    const startedAt = this.#host.now()
-    const bodyEnded = (outcome: Outcome | null): void => {
-      this.#bodies -= 1
-      if (outcome === null) this.#withheld = true
-      else if (this.#state === 'running') this.#stepEnded(step, outcome, startedAt)
-      this.#noticeIdle()
-      this.#releaseAtRest()
-    }
-    runBody({
-      key: step.key,
-      body: step.body,
-      policy: step.policy,
-      abort: this.#abort,
-      interrupted: () => this.#hurry.aborted || this.#state !== 'running',
-      pause: (ms) => this.#host.delay(ms, this.#hurry.signal),
-      random: () => this.#host.random(),
-      onRetry: (error, attempt, ms) => this.#warnRetry('step.retry', step.key, error, attempt, ms),
-    }).then(bodyEnded, (error: unknown) => this.#fail(error))
+  #begin(key: string): void {
+    const call = this.#calls.get(key)?.call
+    if (call === undefined) return
+    if ('wait' in call) this.#waits.register(call)
+    else this.#bodies.begin(call)
   }
 
-  #value(step: StepCall): Outcome {
-    const value = step.body(attemptOf(1, this.#abort))
-    return { output: outputText(step.key, value), error: null, attempts: 1 }
-  }
-
-  #stepEnded(step: StepCall, outcome: Outcome, startedAt: number): void {
-    crashPoint('step.before-commit')
-    this.#outcomes.set(step.key, outcome)
-    const n = this.#machine.ended(step.key)
-    // Handed out before it is sent: what the code does next, perhaps its last line, joins the same request.
-    this.#handOut()
-    const command: StepCommand = {
-      kind: 'step',
-      run_id: this.claimed.run_id,
-      epoch: this.claimed.epoch,
-      key: step.key,
-      step_kind: step.kind,
-      n,
-      seen: this.claimed.wake,
-      ...outcome,
-      started_at: startedAt,
-      finished_at: this.#host.now(),
-    }
-    this.#send(command, (reply) => this.#stepAnswered(command, reply))
-  }
-
-  #stepAnswered(command: StepCommand, reply: CommandReply): void {
-    if (this.#state === 'over' || this.#state === 'giving_back') return
-    switch (reply.kind) {
-      case 'stored':
-        crashPoint('after-step-commit-before-reply')
-        this.#host.stats.stepsStored += 1
-        if (command.error !== null) this.#host.stats.stepsFailed += 1
-        return this.#acked(command.n)
-      case 'exists':
-        this.#host.stats.stepsRerun += 1
-        return isSameResult(reply.step, command) ? this.#acked(command.n) : this.#conflict(command.key)
-      case 'refused':
-        return this.#fail(new LimitExceededError({ limit: reply.code, message: reply.detail }))
-      case 'lost':
-      case 'done':
-      case 'claimed':
-      case 'stolen':
-        return this.#notOurs(reply)
-    }
-  }
-
-  #acked(n: number): void {
-    for (const key of this.#machine.acked(n)) {
-      const call = this.#calls.get(key)
-      if (call !== undefined) this.#begin(call)
-    }
-  }
-
-  /** The stored result is the one that counts, and the code has gone on with ours: only a replay mends that. */
-  #conflict(key: string): void {
-    this.#note(
-      'warn',
-      'step.conflict',
-      { step_key: key },
-      'another result is stored; the run replays with it',
-    )
-    this.#abort.abort(() => this.#cancelled(`another result is stored for step "${key}"`))
-    this.#giveBack()
+  #withhold(): void {
+    this.#withheld = true
+    this.#goOn()
   }
 
   // --- handing out ---
@@ -293,24 +267,54 @@ export class RunExecution {
     // Microtasks and nextTicks are done before an immediate runs; only real I/O is not, which belongs into a step.
     setImmediate(() => {
       this.#atRest = true
-      this.#handOut()
-      this.#releaseAtRest()
+      this.#goOn()
     })
   }
 
   #handOut(): void {
-    if (!this.#atRest || this.#state !== 'running') return
+    if (!this.#atRest || this.#state !== 'running' || this.#returned) return
     const key = this.#machine.handOut()
     if (key === null) return
     this.#rest()
-    const call = this.#calls.get(key)
+    const open = this.#calls.get(key)
     const outcome = this.#outcomes.get(key)
-    if (call === undefined || outcome === undefined) throw new Error(`step "${key}" has nothing to hand out`)
-    if (outcome.error === null) call.resolve(JSON.parse(outcome.output ?? 'null'))
-    else call.reject(stepFailed(key, outcome.attempts, outcome.error))
+    if (open === undefined || outcome === undefined) throw new Error(`step "${key}" has nothing to hand out`)
+    if (outcome.error === null) open.resolve(JSON.parse(outcome.output ?? 'null'))
+    else open.reject(thrownBy(open.call, outcome.attempts, outcome.error))
+  }
+
+  #goOn(): void {
+    this.#noticeChange()
+    if (this.#state !== 'running') return
+    this.#handOut()
+    if (this.#isAtBoundary()) return this.#giveBack()
+    if (this.#returned) return
+    if (this.#atRest && this.#machine.mayPark) this.#suspend()
+    else this.#waits.look(() => this.#bodies.running > 0)
+  }
+
+  /** Nothing runs, nothing is left to hand out, and a step was kept from starting. */
+  #isAtBoundary(): boolean {
+    if (!this.#withheld || this.#bodies.running > 0 || !this.#atRest) return false
+    return this.#returned || this.#machine.readyCount === 0
   }
 
   // --- the end ---
+
+  /** What the code does on its own meanwhile is let go, and done again when an answer comes. */
+  #suspend(): void {
+    this.#state = 'suspending'
+    const { run_id, epoch } = this.claimed
+    this.#send({ kind: 'suspend', run_id, epoch, seen: this.#machine.wake }, (reply) => {
+      if (this.#state !== 'suspending') return
+      if (reply.kind === 'done') return this.#over('suspended', null)
+      if (reply.kind !== 'answers') return this.#notOurs(reply)
+      this.#state = 'running'
+      this.#waits.take(reply)
+      if (this.#atOnce) this.#giveBack()
+      else this.#goOn()
+    })
+  }
 
   async #complete(value: unknown): Promise<void> {
     if (this.#state !== 'running') return
@@ -327,8 +331,8 @@ export class RunExecution {
     if (this.#state !== 'running' && this.#state !== 'ending') return
     this.#state = 'ending'
     const { run_id, epoch } = this.claimed
-    const stepKey = error instanceof StepFailedError ? error.stepKey : null
-    const stored = wireErrorOf(storedErrorOf(error, stepKey))
+    const isStep = error instanceof StepFailedError || error instanceof WaitTimeoutError
+    const stored = wireErrorOf(storedErrorOf(error, isStep ? error.stepKey : null))
     this.#note('warn', 'run.failed', { code: stored.code, error: stored.message }, 'the run failed')
     this.#send({ kind: 'fail', run_id, epoch, error: JSON.stringify(stored) }, (reply) =>
       this.#endAnswered('failed', reply),
@@ -356,12 +360,6 @@ export class RunExecution {
     return forever()
   }
 
-  #releaseAtRest(): void {
-    // A boundary: nothing runs, nothing is left to hand out, and a body was kept from starting.
-    if (!this.#withheld || this.#state !== 'running') return
-    if (this.#bodies === 0 && this.#atRest && this.#machine.readyCount === 0) this.#giveBack()
-  }
-
   #giveBack(): void {
     this.#state = 'giving_back'
     const { run_id, epoch } = this.claimed
@@ -377,56 +375,25 @@ export class RunExecution {
     this.#drop('another worker has it, or it was cancelled')
   }
 
+  #send(command: Command, answered: (reply: CommandReply) => void): void {
+    this.#host.send(command).then(answered, () => this.#drop('the worker lost its link to the orchestrator'))
+  }
+
+  #note(level: 'warn' | 'error', event: string, fields: object, message: string): void {
+    note({ claimed: this.claimed, host: this.#host }, level, event, fields, message)
+  }
+
   #over(end: RunEnd, reason: RunCancelledError | null): void {
     if (this.#state === 'over') return
     this.#state = 'over'
     this.#hurry.abort(() => this.#cancelled(`it is ${end}`))
     // Losers of a race still run: nothing they return is kept, so they are told.
-    if (reason !== null || this.#bodies > 0)
+    if (reason !== null || this.#bodies.running > 0)
       this.#abort.abort(() => reason ?? this.#cancelled(`it is ${end} already`))
-    this.#count(end)
+    countEnd(this.#host, end)
     this.#end(end)
-  }
-
-  #count(end: RunEnd): void {
-    const { stats } = this.#host
-    if (end === 'completed') stats.runsCompleted += 1
-    else if (end === 'failed') stats.runsFailed += 1
-    else if (end === 'released') stats.runsReleased += 1
-    else stats.runsLost += 1
-  }
-
-  #send(command: Parameters<RunHost['send']>[0], answered: (reply: CommandReply) => void): void {
-    this.#host.send(command).then(answered, () => this.#drop('the worker lost its link to the orchestrator'))
-  }
-
-  #warnRetry(event: string, key: string | null, error: unknown, attempt: number, delayMs: number): void {
-    this.#host.stats.stepRetries += 1
-    const message = error instanceof Error ? error.message : String(error)
-    this.#note(
-      'warn',
-      event,
-      { step_key: key, attempt, delay_ms: delayMs, error: message },
-      'tried again later',
-    )
-  }
-
-  #note(level: 'warn' | 'error', event: string, fields: object, message: string): void {
-    const { run_id, workflow, epoch } = this.claimed
-    this.#host.log[level]({ event, run_id, workflow, epoch, ...fields }, message)
   }
 }
 
 /** Never settles, and is collected with the code that awaits it. */
 const forever = (): Promise<never> => new Promise<never>(() => {})
-
-const isSameResult = (stored: StoredStep, sent: StepCommand): boolean =>
-  stored.step_kind === sent.step_kind && stored.output === sent.output && stored.error === sent.error
-
-function stepFailed(key: string, attempts: number, text: string): StepFailedError {
-  const cause = reviveError(JSON.parse(text) as StoredError)
-  const failed = new StepFailedError({ stepKey: key, attempts, cause })
-  // Its own stack would show this engine; the cause's shows what went wrong.
-  failed.stack = `${failed.name}: ${failed.message}\n${cause.stack ?? ''}`
-  return failed
-}

@@ -14,6 +14,7 @@ export interface RunStats {
   runsCompleted: number
   runsFailed: number
   runsReleased: number
+  runsSuspended: number
   runsLost: number
   runsStuck: number
   stepsStored: number

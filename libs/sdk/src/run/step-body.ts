@@ -1,18 +1,12 @@
 import { decideRetry, type RetryPolicy } from '@headrace/core'
 import { limits } from '@headrace/schemas'
 import { HeadraceError } from '../errors/headrace-error.ts'
-import { LimitExceededError } from '../errors/step-error.ts'
+import { LimitExceededError, StepOutputError } from '../errors/step-error.ts'
 import { storedErrorOf } from '../errors/stored-error.ts'
 import type { StepAttempt } from '../workflow/context.ts'
 import type { LazyAbort } from './lazy-abort.ts'
-import { jsonText } from './json-text.ts'
-
-/** A step's result as it is stored: exactly one of `output` and `error` is JSON text. */
-export interface Outcome {
-  readonly output: string | null
-  readonly error: string | null
-  readonly attempts: number
-}
+import { jsonText, NotJsonError } from './json-text.ts'
+import type { Outcome } from './step-outcome.ts'
 
 export interface BodyParams {
   key: string
@@ -57,7 +51,7 @@ export function attemptOf(number: number, abort: LazyAbort): StepAttempt {
 
 /** The result as JSON text, within the limit. Throws StepOutputError or LimitExceededError. */
 export function outputText(key: string | null, value: unknown): string {
-  const text = jsonText(value)
+  const text = resultText(value)
   const bytes = Buffer.byteLength(text)
   if (bytes <= limits.stepOutputBytesMax) return text
   const what = key === null ? 'the result of the workflow' : `the result of step "${key}"`
@@ -65,6 +59,14 @@ export function outputText(key: string | null, value: unknown): string {
     limit: 'stepOutputBytesMax',
     message: `${what} is ${bytes} bytes of JSON; at most ${limits.stepOutputBytesMax} are kept. Store it elsewhere and return its address`,
   })
+}
+
+function resultText(value: unknown): string {
+  try {
+    return jsonText(value)
+  } catch (error) {
+    throw error instanceof NotJsonError ? new StepOutputError(error) : error
+  }
 }
 
 /** What an error says about another attempt. Also foreign errors may carry `retryable: false`. */

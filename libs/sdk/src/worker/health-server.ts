@@ -45,7 +45,7 @@ function answerTo(path: string, params: HealthParams): [status: number, type: st
   }
 }
 
-/** Prometheus's text format, written by hand: nine numbers are no reason for a library in everybody's worker. */
+/** Prometheus's text format, written by hand: a dozen numbers are no reason for a library in everybody's worker. */
 function metricsText({ gauges, stats, queue }: HealthParams): string {
   const { running, concurrency, partitions, loopDelaySeconds } = gauges()
   const label = `{queue="${queue}"}`
@@ -75,6 +75,7 @@ function metricsText({ gauges, stats, queue }: HealthParams): string {
     [by('end', 'completed'), stats.runsCompleted],
     [by('end', 'failed'), stats.runsFailed],
     [by('end', 'released'), stats.runsReleased],
+    [by('end', 'suspended'), stats.runsSuspended],
     [by('end', 'lost'), stats.runsLost],
   ])
   add('counter', 'worker_runs_stuck_total', 'Runs whose code does not fit what they have stored.', [

@@ -1,16 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises'
-import { backoffMs } from '@headrace/core'
-import { type Command, type CommandReply, type CommandsReply, limits } from '@headrace/schemas'
+import { type Command, type CommandReply, streamOf } from '@headrace/schemas'
 import type { Logger } from '../run/run-host.ts'
-import { type HttpAnswer, problemOf } from './http-exchange.ts'
+import { CommandLane } from './command-lane.ts'
 import type { OrchestratorRoute } from './orchestrator-route.ts'
 import { LinkClosedError, type WorkerLink } from './worker-link.ts'
-
-interface Waiting {
-  command: Command
-  resolve: (reply: CommandReply) => void
-  reject: (error: Error) => void
-}
 
 export interface HttpLinkParams {
   workerId: string
@@ -20,151 +12,71 @@ export interface HttpLinkParams {
   onUnknownWorker: () => void
 }
 
-/** An orchestrator that is up answers within its statement timeout; past this the request is made again. */
+/** An orchestrator that is up answers within its statement timeout. */
 const REQUEST_TIMEOUT_MS = 10_000
-/** Half of what the orchestrator takes in one request: outputs are counted, the rest of a command is small. */
-const BATCH_BYTES_MAX = limits.requestBytesMax / 2
-const COMMAND_BYTES = 400
-const resendDelays = { initialDelayMs: 50, factor: 2, maxDelayMs: 1_000, jitter: 0.5 }
+/** Longer than the 10 s that an orchestrator waits for Kafka before it says that it did not answer. */
+const PUBLISH_TIMEOUT_MS = 15_000
 
-/** Commands gathered while one request is under way; no delay on purpose (DESIGN §9, HOTPATH 2). */
+/**
+ * Commands over HTTP, in lanes: all that Postgres answers in one, publishes in one for each stream. A stall of Kafka so
+ * holds up no step, and a stall of one stream no publish to another.
+ */
 export class HttpLink implements WorkerLink {
   readonly #params: HttpLinkParams
-  readonly #closed = new AbortController()
-  #gathered: Waiting[] = []
-  #inFlight: Waiting[] = []
-  #busy = false
+  readonly #commands: CommandLane
+  /** By stream, while there is something to publish to it. */
+  readonly #publishes = new Map<string, CommandLane>()
+  #closed = false
 
   constructor(params: HttpLinkParams) {
     this.#params = params
+    this.#commands = this.#lane(REQUEST_TIMEOUT_MS, () => {})
   }
 
   get pending(): number {
-    return this.#gathered.length + this.#inFlight.length
+    let pending = this.#commands.pending
+    for (const lane of this.#publishes.values()) pending += lane.pending
+    return pending
   }
 
   async send(command: Command): Promise<CommandReply> {
-    return await new Promise((resolve, reject) => {
-      if (this.#closed.signal.aborted) return reject(new LinkClosedError('the link is closed'))
-      this.#gathered.push({ command, resolve, reject })
-      if (this.#busy) return
-      this.#busy = true
-      // At the end of this turn: a last step and the end of its run, given in one turn, share the request.
-      setImmediate(() => this.#begin())
+    if (this.#closed) throw new LinkClosedError('the link is closed')
+    const lane = command.kind === 'publish' ? this.#publishLane(streamOf(command.topic)) : this.#commands
+    return await lane.send(command)
+  }
+
+  #publishLane(stream: string): CommandLane {
+    const open = this.#publishes.get(stream)
+    if (open !== undefined) return open
+    const lane = this.#lane(PUBLISH_TIMEOUT_MS, () => this.#publishes.delete(stream))
+    this.#publishes.set(stream, lane)
+    return lane
+  }
+
+  #lane(requestTimeoutMs: number, onIdle: () => void): CommandLane {
+    const { workerId, route, log, onUnknownWorker } = this.#params
+    return new CommandLane({
+      workerId,
+      route,
+      log,
+      requestTimeoutMs,
+      onIdle,
+      onUnknownWorker: () => {
+        if (this.#closed) return
+        onUnknownWorker()
+        this.close()
+      },
+      onFault: (error) => {
+        log.error({ event: 'link.fault', error: String(error) }, 'the link broke down')
+        this.close()
+      },
     })
   }
 
   close(): void {
-    if (this.#closed.signal.aborted) return
-    this.#closed.abort()
-    const left = [...this.#inFlight, ...this.#gathered]
-    this.#gathered = []
-    this.#inFlight = []
-    for (const { reject } of left) reject(new LinkClosedError('the link was closed'))
+    this.#closed = true
+    this.#commands.close()
+    for (const lane of this.#publishes.values()) lane.close()
+    this.#publishes.clear()
   }
-
-  #begin(): void {
-    this.#drain().catch((error: unknown) => {
-      // Only a fault of this class gets here; runs must not wait for answers that will not come.
-      this.#params.log.error({ event: 'link.fault', error: String(error) }, 'the link broke down')
-      this.close()
-    })
-  }
-
-  async #drain(): Promise<void> {
-    while (this.#gathered.length > 0 && !this.#closed.signal.aborted) {
-      this.#inFlight = this.#takeBatch()
-      await this.#exchange(this.#inFlight)
-      this.#inFlight = []
-    }
-    this.#busy = false
-  }
-
-  #takeBatch(): Waiting[] {
-    let bytes = 0
-    let count = 0
-    for (const { command } of this.#gathered) {
-      bytes += COMMAND_BYTES + payloadLength(command)
-      if (count > 0 && (bytes > BATCH_BYTES_MAX || count >= limits.commandsPerRequestMax)) break
-      count += 1
-    }
-    if (count === this.#gathered.length) {
-      const all = this.#gathered
-      this.#gathered = []
-      return all
-    }
-    return this.#gathered.splice(0, count)
-  }
-
-  /** Sends a batch until it is answered; a batch that is refused as a whole is sent command by command. */
-  async #exchange(batch: Waiting[]): Promise<void> {
-    const commands = batch.map((waiting) => waiting.command)
-    const body = JSON.stringify({ worker_id: this.#params.workerId, commands })
-    for (let attempts = 1; !this.#closed.signal.aborted; attempts += 1) {
-      const answer = await this.#post(body)
-      if (this.#closed.signal.aborted) return
-      const outcome = answer === null ? null : readOutcome(answer, batch.length)
-      if (outcome?.kind === 'replies') {
-        for (const [index, waiting] of batch.entries()) {
-          const reply = outcome.replies[index]
-          if (reply !== undefined) waiting.resolve(reply)
-        }
-        return
-      }
-      if (outcome?.kind === 'unknown_worker') {
-        this.#params.onUnknownWorker()
-        return this.close()
-      }
-      if (outcome?.kind === 'refused') return await this.#refused(batch, outcome)
-      const waitMs = Math.max(backoffMs(resendDelays, attempts, Math.random()), answer?.retryAfterMs ?? 0)
-      await delay(Math.min(waitMs, resendDelays.maxDelayMs), null, { signal: this.#closed.signal }).catch(
-        () => {},
-      )
-    }
-  }
-
-  async #refused(batch: Waiting[], refusal: { code: string; detail: string }): Promise<void> {
-    this.#params.log.error(
-      { event: 'link.refused', ...refusal, commands: batch.length },
-      'commands were refused',
-    )
-    const [only] = batch
-    if (batch.length === 1 && only) return only.resolve({ kind: 'refused', ...refusal })
-    for (const waiting of batch) await this.#exchange([waiting])
-  }
-
-  async #post(body: string): Promise<HttpAnswer | null> {
-    const { route, log } = this.#params
-    try {
-      const signal = this.#closed.signal
-      return await route.post('/v1/worker/commands', body, { timeoutMs: REQUEST_TIMEOUT_MS, signal })
-    } catch (error) {
-      log.debug({ event: 'link.no_answer', error: String(error) }, 'no orchestrator answered; sending again')
-      return null
-    }
-  }
-}
-
-type Outcome =
-  | { kind: 'replies'; replies: CommandReply[] }
-  | { kind: 'unknown_worker' }
-  | { kind: 'refused'; code: string; detail: string }
-
-/** Null: to be sent again. */
-function readOutcome(answer: HttpAnswer, commands: number): Outcome | null {
-  if (answer.status === 200) {
-    const { replies } = JSON.parse(answer.text) as CommandsReply
-    if (Array.isArray(replies) && replies.length === commands) return { kind: 'replies', replies }
-    return { kind: 'refused', code: 'internal', detail: 'the answer does not fit the request' }
-  }
-  const problem = problemOf(answer)
-  if (problem?.code === 'unknown_worker') return { kind: 'unknown_worker' }
-  const isFault = [400, 413, 422].includes(answer.status)
-  return isFault && problem !== null ? { kind: 'refused', ...problem } : null
-}
-
-function payloadLength(command: Command): number {
-  if (command.kind === 'step') return (command.output ?? command.error ?? '').length
-  if (command.kind === 'complete') return command.output.length
-  return command.kind === 'fail' ? command.error.length : 0
 }

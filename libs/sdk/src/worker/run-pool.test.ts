@@ -22,6 +22,7 @@ function poolOf(answer: (command: Command) => Promise<CommandReply>) {
       runsCompleted: 0,
       runsFailed: 0,
       runsReleased: 0,
+      runsSuspended: 0,
       runsLost: 0,
       runsStuck: 0,
       stepsStored: 0,

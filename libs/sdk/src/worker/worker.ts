@@ -40,6 +40,7 @@ export class Worker {
     runsCompleted: 0,
     runsFailed: 0,
     runsReleased: 0,
+    runsSuspended: 0,
     runsLost: 0,
     runsStuck: 0,
     stepsStored: 0,

@@ -1,5 +1,9 @@
+import type { Duration } from '@headrace/schemas'
+import type { EventDefinition } from './define-event.ts'
+import type { Event, PublishedEvent } from './event.ts'
 import type { Jsonify } from './jsonify.ts'
 import type { Retries } from './retries.ts'
+import type { StepEvent, StepEventArguments, WaitArguments, WaitOptions } from './step-options.ts'
 
 /** What the handler gets beside its input. */
 export interface WorkflowContext {
@@ -9,8 +13,8 @@ export interface WorkflowContext {
   readonly log: RunLog
   /**
    * Aborted when this worker may not go on with the run: it was cancelled, another worker has it (`reason` is a
-   * `RunCancelledError`), the worker stops and its drain timeout has passed, or the run ended while a body still ran.
-   * Hand it to what a body calls.
+   * `RunCancelledError`), the worker stops and its drain timeout has passed, or the run ended while a body still ran. Not
+   * when the run is parked by a wait: then no body runs. Hand it to what a body calls.
    */
   readonly signal: AbortSignal
 }
@@ -20,7 +24,10 @@ export interface WorkflowContext {
  * replay gets the same result. A body whose result was not stored may run again (at least once): give what it calls an
  * idempotency key, such as `` `${ctx.run.id}/charge` ``.
  *
- * Keys are 1 to 200 characters, each used once in a run, and at most 1,000 in a run. Code between steps runs again on
+ * A run whose code waits for answers alone leaves its worker; when one comes it is replayed, there or elsewhere. I/O of
+ * the code's own, outside steps, does not keep it: it is let go, and begun again by the replay.
+ *
+ * Keys are 1 to 200 characters, each used once in a run, and at most 1,000 in a run, 100 open waits at a time. Code between steps runs again on
  * every replay: anything that is not the same each time (time, random, I/O) belongs into a step.
  */
 export interface Steps {
@@ -40,6 +47,52 @@ export interface Steps {
     body: (attempt: StepAttempt) => Result | PromiseLike<Result>,
     options?: StepOptions,
   ): Promise<Jsonify<Awaited<Result>>>
+  /**
+   * Publishes an event and resolves once Kafka has it, with its place. Its id is the run's id and the key, so that a
+   * second record after a crash starts nothing twice, and its `source` is `headrace:run`. While Kafka is away it goes on
+   * trying; the run ends only when it is written, also if the handler does not await it.
+   *
+   * ```ts
+   * await ctx.step.publishEvent('send', { topic: `requests/${id}`, data: { action: 'process' }, eventType: 'request' })
+   * await ctx.step.publishEvent('announce', orderCreated, { data: { order_id: '123', total: 99.99 } })
+   * ```
+   *
+   * Throws TypeError for a topic that is none, a field that is malformed, or data that is no JSON;
+   * `LimitExceededError` for data over 1,000,000 bytes, `SchemaValidationError` where it does not pass the schema, all
+   * before anything is sent; `StepFailedError` where the stream does not take it.
+   */
+  publishEvent<Pattern extends string, Input>(
+    key: string,
+    definition: EventDefinition<Pattern, Input, unknown>,
+    event: StepEventArguments<Pattern, Input>,
+  ): Promise<PublishedEvent>
+  publishEvent(key: string, event: StepEvent): Promise<PublishedEvent>
+  /**
+   * Waits for an event on a topic, for a second or a year: while nothing else of the run goes on, no worker holds it. An
+   * event that came before, since the run began, answers too. In a loop, waits see a topic's events in order, none twice.
+   *
+   * ```ts
+   * const response = await ctx.step.waitForEvent('response', { topic: `responses/${id}`, timeout: '5m' })
+   * const { data } = await ctx.step.waitForEvent('approval', approval, { params: { id }, if: 'event.data.level > 1' })
+   * ```
+   *
+   * Throws `WaitTimeoutError` when none came in time, and `SchemaValidationError` where its data does not pass the schema.
+   * Throws TypeError for a pattern, an option that is malformed or a filter that does not compile, and
+   * `LimitExceededError` for a timeout over 366 days or a 101st open wait, before anything is sent.
+   */
+  waitForEvent<Pattern extends string, Input, Output>(
+    key: string,
+    definition: EventDefinition<Pattern, Input, Output>,
+    ...options: WaitArguments<Pattern>
+  ): Promise<Event<Output>>
+  waitForEvent(key: string, options: WaitOptions & { topic: string }): Promise<Event>
+  /**
+   * Sleeps so long from when the run first gets here, without holding a worker: seconds, or `'5m'`; at most 366 days.
+   * Resolves within a second of its time, later where no worker is free.
+   */
+  sleep(key: string, duration: Duration): Promise<void>
+  /** Sleeps until a time: a `Date`, an RFC 3339 text with its offset, or ms since 1970. A time that is past is no wait. */
+  sleepUntil(key: string, time: Date | string | number): Promise<void>
   /** A random UUID (version 4), the same on every replay. */
   uuid(key: string): Promise<string>
   /** The worker's clock, the same on every replay. */

@@ -3,7 +3,7 @@ import type { NewEvent } from './event.ts'
 import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema.ts'
 
 /** The `{name}` segments of a pattern: `ParamsOf<'approvals/{id}'>` is `{ id: string }`. */
-type ParamsOf<Pattern extends string> = Pattern extends `${infer Head}/${infer Rest}`
+export type ParamsOf<Pattern extends string> = Pattern extends `${infer Head}/${infer Rest}`
   ? ParamOf<Head> & ParamsOf<Rest>
   : ParamOf<Pattern>
 type ParamOf<Segment extends string> = Segment extends `{${infer Name}}` ? { [Key in Name]: string } : unknown
@@ -74,13 +74,18 @@ export function defineEvent(
     eventType,
     schema: options.schema ?? null,
     event({ params, ...rest }) {
-      const topic = topicFrom(pattern, params ?? {})
+      const topic = topicFrom(pattern, params ?? {}, 'published to')
       return { ...(eventType === null ? {} : { eventType }), ...rest, topic }
     },
   }
 }
 
-function topicFrom(pattern: string, params: Record<string, string>): string {
+/** The one topic that a pattern and its parameters name. Throws TypeError where they name none. */
+export function topicFrom(
+  pattern: string,
+  params: Readonly<Record<string, string>>,
+  use: 'published to' | 'waited for on',
+): string {
   const topic = pattern.replaceAll(/\{([^/}]+)\}/g, (segment, name: string) => {
     const value = params[name]
     // A slash would move what follows into another segment, and the event to another topic than was meant.
@@ -88,7 +93,7 @@ function topicFrom(pattern: string, params: Record<string, string>): string {
     return value ?? segment
   })
   const fault = topicFault(topic)
-  if (fault) throw new TypeError(`an event of "${pattern}" cannot be published to "${topic}": ${fault}`)
+  if (fault) throw new TypeError(`an event of "${pattern}" cannot be ${use} "${topic}": ${fault}`)
   return topic
 }
 

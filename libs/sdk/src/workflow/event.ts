@@ -1,4 +1,10 @@
-import { asEventId, type InputEvent, type Json, streamOf } from '@headrace/schemas'
+import {
+  asEventId,
+  type InputEvent,
+  type Json,
+  type PublishedEvent as WirePublished,
+  streamOf,
+} from '@headrace/schemas'
 
 /**
  * An accepted event, as a handler gets it. `stream`, `partition` and `sequenceId` name it for ever; `sequenceId`
@@ -32,6 +38,17 @@ export interface NewEvent<Data = unknown> {
   source?: string
 }
 
+/** Where an accepted event is: on disk of every in-sync replica of its partition. */
+export interface PublishedEvent {
+  id: string
+  topic: string
+  stream: string
+  partition: number
+  sequenceId: number
+  /** RFC 3339, UTC. */
+  createdAt: string
+}
+
 /** An event to start a triggered workflow with directly: `topic` and `data`, and whatever else the handler reads. */
 export type StartEvent<Data = unknown> = Pick<Event<Data>, 'topic' | 'data'> & Partial<Event>
 
@@ -48,6 +65,11 @@ export function eventOf(wire: InputEvent): Event {
     sequenceId: wire.sequence_id,
     createdAt: wire.created_at,
   }
+}
+
+export function publishedOf(wire: WirePublished): PublishedEvent {
+  const { id, topic, stream, partition, sequence_id, created_at } = wire
+  return { id, topic, stream, partition, sequenceId: sequence_id, createdAt: created_at }
 }
 
 /** A direct start's event is on no stream: its position is all zero, and its time is that of the call. */

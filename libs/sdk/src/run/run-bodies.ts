@@ -1,0 +1,145 @@
+import { crashPoint } from '@headrace/core'
+import type { CommandReply, StepCommand, StoredStep } from '@headrace/schemas'
+import { RunCancelledError } from '../errors/run-error.ts'
+import { LimitExceededError, NonRetryableError } from '../errors/step-error.ts'
+import { storedErrorOf } from '../errors/stored-error.ts'
+import { note, noteRetry } from './run-notes.ts'
+import type { RunParts } from './run-parts.ts'
+import type { PublishCall, RunCall, ValueCall } from './step-call.ts'
+import { outputText, runBody } from './step-body.ts'
+import type { Outcome } from './step-outcome.ts'
+
+/** The bodies of one run's steps: runs them, and sends their results to be stored. */
+export class RunBodies {
+  readonly #parts: RunParts
+  #running = 0
+
+  constructor(parts: RunParts) {
+    this.#parts = parts
+  }
+
+  /** Bodies that have not ended, and publishes without an answer. */
+  get running(): number {
+    return this.#running
+  }
+
+  begin(call: RunCall | ValueCall | PublishCall): void {
+    const { host, hurry, isRunning, withhold } = this.#parts
+    const startedAt = host.now()
+    if (call.kind === 'value') return this.#ended(call, this.#made(call), startedAt)
+    if (!isRunning()) return
+    if (hurry.aborted) return withhold()
+    this.#running += 1
+    const ended = (outcome: Outcome | null): void => {
+      this.#running -= 1
+      if (outcome === null) this.#parts.withhold()
+      else if (this.#parts.isRunning()) this.#ended(call, outcome, startedAt)
+      this.#parts.goOn()
+    }
+    if (call.kind === 'publish') this.#publish(call, ended)
+    else this.#run(call, ended)
+  }
+
+  #made({ key, make }: ValueCall): Outcome {
+    return { output: outputText(key, make()), error: null, attempts: 1 }
+  }
+
+  #run({ key, body, policy }: RunCall, ended: (outcome: Outcome | null) => void): void {
+    const { host, abort, hurry, isRunning, fail } = this.#parts
+    runBody({
+      key,
+      body,
+      policy,
+      abort,
+      interrupted: () => hurry.aborted || !isRunning(),
+      pause: (ms) => host.delay(ms, hurry.signal),
+      random: () => host.random(),
+      onRetry: (error, attempt, delayMs) =>
+        noteRetry(this.#parts, { event: 'step.retry', key, attempt, delayMs }, error),
+    }).then(ended, fail)
+  }
+
+  /** Sent until it is answered; that Kafka stalls is no attempt of the step. */
+  #publish({ key, event }: PublishCall, ended: (outcome: Outcome) => void): void {
+    const { run_id, epoch } = this.#parts.claimed
+    this.#parts.send({ kind: 'publish', run_id, epoch, key, ...event }, (reply) => {
+      if (reply.kind === 'published') ended({ output: JSON.stringify(reply.event), error: null, attempts: 1 })
+      else if (reply.kind === 'refused') {
+        const error = new NonRetryableError(`the event was refused (${reply.code}): ${reply.detail}`)
+        error.stack = `${error.name}: ${error.message}`
+        ended({ output: null, error: JSON.stringify(storedErrorOf(error, key)), attempts: 1 })
+      } else if (this.#parts.isRunning()) this.#parts.notOurs(reply)
+    })
+  }
+
+  #ended(call: RunCall | ValueCall | PublishCall, outcome: Outcome, startedAt: number): void {
+    crashPoint('step.before-commit')
+    const { claimed, host, machine, keep, handOut, send } = this.#parts
+    keep(call.key, outcome)
+    const { n, seen } = machine.ended(call.key)
+    // Handed out before it is sent: what the code does next, perhaps its last line, joins the same request.
+    handOut()
+    const command: StepCommand = {
+      kind: 'step',
+      run_id: claimed.run_id,
+      epoch: claimed.epoch,
+      key: call.key,
+      step_kind: call.kind,
+      n,
+      seen,
+      ...outcome,
+      started_at: startedAt,
+      finished_at: host.now(),
+    }
+    send(command, (reply) => this.#answered(command, reply))
+  }
+
+  #answered(command: StepCommand, reply: CommandReply): void {
+    const { host, isLeaving, fail, notOurs } = this.#parts
+    if (isLeaving()) return
+    const { stats } = host
+    switch (reply.kind) {
+      case 'stored':
+        crashPoint('after-step-commit-before-reply')
+        stats.stepsStored += 1
+        if (command.error !== null) stats.stepsFailed += 1
+        return this.#acked(command.n)
+      case 'exists':
+        stats.stepsRerun += 1
+        return isSameResult(reply.step, command) ? this.#acked(command.n) : this.#conflict(command.key)
+      case 'refused':
+        return fail(new LimitExceededError({ limit: reply.code, message: reply.detail }))
+      case 'lost':
+      case 'done':
+      case 'waiting':
+      case 'answers':
+      case 'published':
+      case 'claimed':
+      case 'stolen':
+        return notOurs(reply)
+    }
+  }
+
+  #acked(n: number): void {
+    for (const key of this.#parts.machine.acked(n)) this.#parts.begin(key)
+    this.#parts.goOn()
+  }
+
+  /** The stored result is the one that counts, and the code has gone on with ours: only a replay mends that. */
+  #conflict(key: string): void {
+    const detail = `another result is stored for step "${key}"`
+    note(
+      this.#parts,
+      'warn',
+      'step.conflict',
+      { step_key: key },
+      'another result is stored; the run replays with it',
+    )
+    const { abort, claimed, giveBack } = this.#parts
+    abort.abort(() => new RunCancelledError({ runId: claimed.run_id, detail }))
+    giveBack()
+  }
+}
+
+const isSameResult = (stored: StoredStep, sent: StepCommand): boolean =>
+  stored.step_kind === sent.step_kind && stored.output === sent.output && stored.error === sent.error

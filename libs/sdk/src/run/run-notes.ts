@@ -1,0 +1,43 @@
+import type { ClaimedRun } from '@headrace/schemas'
+import type { RunHost } from './run-host.ts'
+
+/** How a run left this worker's hands. */
+export type RunEnd = 'completed' | 'failed' | 'released' | 'suspended' | 'lost'
+
+interface Noted {
+  claimed: ClaimedRun
+  host: RunHost
+}
+
+/** A line of the worker's log about a run. */
+export function note(
+  { claimed, host }: Noted,
+  level: 'warn' | 'error',
+  event: string,
+  fields: object,
+  message: string,
+): void {
+  const { run_id, workflow, epoch } = claimed
+  host.log[level]({ event, run_id, workflow, epoch, ...fields }, message)
+}
+
+/** An attempt failed and is made again. */
+export function noteRetry(
+  noted: Noted,
+  retry: { event: 'step.retry' | 'handler.retry'; key: string | null; attempt: number; delayMs: number },
+  error: unknown,
+): void {
+  noted.host.stats.stepRetries += 1
+  const message = error instanceof Error ? error.message : String(error)
+  const { event, key, attempt, delayMs } = retry
+  const fields = { step_key: key, attempt, delay_ms: delayMs, error: message }
+  note(noted, 'warn', event, fields, 'tried again later')
+}
+
+export function countEnd({ stats }: RunHost, end: RunEnd): void {
+  if (end === 'completed') stats.runsCompleted += 1
+  else if (end === 'failed') stats.runsFailed += 1
+  else if (end === 'released') stats.runsReleased += 1
+  else if (end === 'suspended') stats.runsSuspended += 1
+  else stats.runsLost += 1
+}

@@ -1,0 +1,38 @@
+import type { ClaimedRun, Command, CommandReply } from '@headrace/schemas'
+import type { ReplayMismatchError } from '../errors/run-error.ts'
+import type { LazyAbort } from './lazy-abort.ts'
+import type { RunHost } from './run-host.ts'
+import type { RunMachine } from './run-machine.ts'
+import type { Outcome } from './step-outcome.ts'
+
+/** What the parts of an execution (run-bodies.ts, run-waits.ts) share, and what they ask of it. */
+export interface RunParts {
+  readonly claimed: ClaimedRun
+  readonly host: RunHost
+  readonly machine: RunMachine
+  /** `ctx.signal`. */
+  readonly abort: LazyAbort
+  /** The run is to be given back at its next step boundary: nothing more is begun, and pauses are cut short. */
+  readonly hurry: LazyAbort
+  /** False once the run ends, parks, is held, or is out of this worker's hands. */
+  readonly isRunning: () => boolean
+  /** It is being given back, or is out of this worker's hands: no answer matters any more. */
+  readonly isLeaving: () => boolean
+  /** `answered` is not called once the link is gone. */
+  readonly send: (command: Command, answered: (reply: CommandReply) => void) => void
+  /** The result that is handed out under the key. */
+  readonly keep: (key: string, outcome: Outcome) => void
+  /** A step may start now. */
+  readonly begin: (key: string) => void
+  /** Hands out what is next, if the code is at rest. */
+  readonly handOut: () => void
+  /** Something has come to its end: hands out what is next, or lets the run go if nothing moves it here. */
+  readonly goOn: () => void
+  /** A step was kept from starting, for the hurry. */
+  readonly withhold: () => void
+  readonly fail: (error: unknown) => void
+  readonly stick: (error: ReplayMismatchError) => void
+  readonly giveBack: () => void
+  /** The answer fits no run in this worker's hands. */
+  readonly notOurs: (reply: CommandReply) => void
+}

@@ -1,0 +1,174 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { backoffMs } from '@headrace/core'
+import { type Command, type CommandReply, type CommandsReply, limits } from '@headrace/schemas'
+import type { Logger } from '../run/run-host.ts'
+import { type HttpAnswer, problemOf } from './http-exchange.ts'
+import type { OrchestratorRoute } from './orchestrator-route.ts'
+import { LinkClosedError } from './worker-link.ts'
+
+interface Waiting {
+  command: Command
+  resolve: (reply: CommandReply) => void
+  reject: (error: Error) => void
+}
+
+export interface CommandLaneParams {
+  workerId: string
+  route: OrchestratorRoute
+  log: Logger
+  /** Past this a request is made again. */
+  requestTimeoutMs: number
+  /** The orchestrator does not know this worker (any more): it must register again under a new id. */
+  onUnknownWorker: () => void
+  /** A fault of the lane itself: nothing it holds will be answered. */
+  onFault: (error: unknown) => void
+  /** Nothing is left to send. */
+  onIdle: () => void
+}
+
+/** Half of what the orchestrator takes in one request: outputs are counted, the rest of a command is small. */
+const BATCH_BYTES_MAX = limits.requestBytesMax / 2
+const COMMAND_BYTES = 400
+const resendDelays = { initialDelayMs: 50, factor: 2, maxDelayMs: 1_000, jitter: 0.5 }
+
+/** Commands gathered while one request of the lane is under way; no delay on purpose (DESIGN §9, HOTPATH 2). */
+export class CommandLane {
+  readonly #params: CommandLaneParams
+  readonly #closed = new AbortController()
+  #gathered: Waiting[] = []
+  #inFlight: Waiting[] = []
+  #busy = false
+
+  constructor(params: CommandLaneParams) {
+    this.#params = params
+  }
+
+  get pending(): number {
+    return this.#gathered.length + this.#inFlight.length
+  }
+
+  async send(command: Command): Promise<CommandReply> {
+    return await new Promise((resolve, reject) => {
+      if (this.#closed.signal.aborted) return reject(new LinkClosedError('the link is closed'))
+      this.#gathered.push({ command, resolve, reject })
+      if (this.#busy) return
+      this.#busy = true
+      // At the end of this turn: a last step and the end of its run, given in one turn, share the request.
+      setImmediate(() => this.#begin())
+    })
+  }
+
+  close(): void {
+    if (this.#closed.signal.aborted) return
+    this.#closed.abort()
+    const left = [...this.#inFlight, ...this.#gathered]
+    this.#gathered = []
+    this.#inFlight = []
+    for (const { reject } of left) reject(new LinkClosedError('the link was closed'))
+  }
+
+  #begin(): void {
+    // Only a fault of this class gets there; runs must not wait for answers that will not come.
+    this.#drain().catch((error: unknown) => this.#params.onFault(error))
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#gathered.length > 0 && !this.#closed.signal.aborted) {
+      this.#inFlight = this.#takeBatch()
+      await this.#exchange(this.#inFlight)
+      this.#inFlight = []
+    }
+    this.#busy = false
+    this.#params.onIdle()
+  }
+
+  #takeBatch(): Waiting[] {
+    let bytes = 0
+    let count = 0
+    for (const { command } of this.#gathered) {
+      bytes += COMMAND_BYTES + payloadLength(command)
+      if (count > 0 && (bytes > BATCH_BYTES_MAX || count >= limits.commandsPerRequestMax)) break
+      count += 1
+    }
+    if (count === this.#gathered.length) {
+      const all = this.#gathered
+      this.#gathered = []
+      return all
+    }
+    return this.#gathered.splice(0, count)
+  }
+
+  /** Sends a batch until it is answered; a batch that is refused as a whole is sent command by command. */
+  async #exchange(batch: Waiting[]): Promise<void> {
+    const commands = batch.map((waiting) => waiting.command)
+    const body = JSON.stringify({ worker_id: this.#params.workerId, commands })
+    for (let attempts = 1; !this.#closed.signal.aborted; attempts += 1) {
+      const answer = await this.#post(body)
+      if (this.#closed.signal.aborted) return
+      const outcome = answer === null ? null : readOutcome(answer, batch.length)
+      if (outcome?.kind === 'replies') {
+        for (const [index, waiting] of batch.entries()) {
+          const reply = outcome.replies[index]
+          if (reply !== undefined) waiting.resolve(reply)
+        }
+        return
+      }
+      if (outcome?.kind === 'unknown_worker') {
+        this.#params.onUnknownWorker()
+        return
+      }
+      if (outcome?.kind === 'refused') return await this.#refused(batch, outcome)
+      const waitMs = Math.max(backoffMs(resendDelays, attempts, Math.random()), answer?.retryAfterMs ?? 0)
+      await delay(Math.min(waitMs, resendDelays.maxDelayMs), null, { signal: this.#closed.signal }).catch(
+        () => {},
+      )
+    }
+  }
+
+  async #refused(batch: Waiting[], refusal: { code: string; detail: string }): Promise<void> {
+    this.#params.log.error(
+      { event: 'link.refused', ...refusal, commands: batch.length },
+      'commands were refused',
+    )
+    const [only] = batch
+    if (batch.length === 1 && only) return only.resolve({ kind: 'refused', ...refusal })
+    for (const waiting of batch) await this.#exchange([waiting])
+  }
+
+  async #post(body: string): Promise<HttpAnswer | null> {
+    const { route, log, requestTimeoutMs: timeoutMs } = this.#params
+    try {
+      const signal = this.#closed.signal
+      return await route.post('/v1/worker/commands', body, { timeoutMs, signal })
+    } catch (error) {
+      log.debug({ event: 'link.no_answer', error: String(error) }, 'no orchestrator answered; sending again')
+      return null
+    }
+  }
+}
+
+type Outcome =
+  | { kind: 'replies'; replies: CommandReply[] }
+  | { kind: 'unknown_worker' }
+  | { kind: 'refused'; code: string; detail: string }
+
+/** Null: to be sent again. */
+function readOutcome(answer: HttpAnswer, commands: number): Outcome | null {
+  if (answer.status === 200) {
+    const { replies } = JSON.parse(answer.text) as CommandsReply
+    if (Array.isArray(replies) && replies.length === commands) return { kind: 'replies', replies }
+    return { kind: 'refused', code: 'internal', detail: 'the answer does not fit the request' }
+  }
+  const problem = problemOf(answer)
+  if (problem?.code === 'unknown_worker') return { kind: 'unknown_worker' }
+  const isFault = [400, 413, 422].includes(answer.status)
+  return isFault && problem !== null ? { kind: 'refused', ...problem } : null
+}
+
+function payloadLength(command: Command): number {
+  if (command.kind === 'step') return (command.output ?? command.error ?? '').length
+  if (command.kind === 'complete') return command.output.length
+  if (command.kind === 'fail') return command.error.length
+  if (command.kind === 'publish') return command.data.length
+  return command.kind === 'wait' && command.wait.kind === 'event' ? (command.wait.filter ?? '').length : 0
+}
