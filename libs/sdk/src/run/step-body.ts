@@ -40,7 +40,7 @@ export async function runBody(params: BodyParams): Promise<Outcome | null> {
 }
 
 /** What a body gets. The signal is made when it is asked for. */
-export function attemptOf(number: number, abort: LazyAbort): StepAttempt {
+function attemptOf(number: number, abort: LazyAbort): StepAttempt {
   return {
     number,
     get signal() {
