@@ -86,6 +86,19 @@ export class Scene {
     )
   }
 
+  /** Publishes events under ids that came from outside, by a producer of their own; the data of each is its id. */
+  async send(events: readonly { id: string; source?: string; partition?: number }[]): Promise<void> {
+    const producer = this.broker.producer()
+    const records = events.map(({ id, source = 'test', partition = 0 }) => {
+      const facts = { topic: 'orders/created', eventType: null, key: null, time: 0, traceparent: null }
+      const event = encodeEvent({ id, source, data: id, dedup: true, ...facts })
+      return { topic: this.topic, partition, ...event }
+    })
+    for (const { status } of await producer.produce(records, { deadlineMs: 60_000 }))
+      if (status !== 'written') throw new Error(`not written: ${status}`)
+    await producer.close()
+  }
+
   /** Registers an app as its workers do: triggers begin at the end of the log. */
   async register(build: string, triggers: SceneTrigger[]): Promise<void> {
     await registerApp(this.store, {
@@ -104,7 +117,7 @@ export class Scene {
     })
   }
 
-  async start(): Promise<RunningApp> {
+  async start({ progressEveryMs = 200 } = {}): Promise<RunningApp> {
     const { brokers, prefix, databaseUrl } = this.#options
     const app = await startTriggerService({
       config: {
@@ -113,7 +126,7 @@ export class Scene {
         kafka: { brokers, topics: 'create', replicationFactor: 1 },
         prefix,
         databaseUrl,
-        progressEveryMs: 200,
+        progressEveryMs,
         drainTimeoutMs: 20_000,
         logLevel: 'silent',
       },
