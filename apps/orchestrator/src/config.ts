@@ -28,6 +28,8 @@ const settings = z.object({
   HEADRACE_ORCHESTRATOR_ADVERTISED_URL: urlSetting(['http', 'https']).optional(),
   HEADRACE_STREAM_AUTOCREATE: switchSetting().default(true),
   HEADRACE_STREAM_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
+  /** For life: waits look for their answer in the partition of their topic. */
+  HEADRACE_RESPONSE_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
   HEADRACE_TASK_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
   /** Bring Postgres's schema up to date at the start; off: only check its version. */
   HEADRACE_MIGRATE: switchSetting().default(true),
@@ -45,6 +47,7 @@ export interface OrchestratorConfig {
     streamAutocreate: boolean
     streamPartitions: number
     taskPartitions: number
+    responsePartitions: number
   }
   databaseUrl: string
   migrate: boolean
@@ -71,6 +74,7 @@ export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
       streamAutocreate: parsed.HEADRACE_STREAM_AUTOCREATE,
       streamPartitions: parsed.HEADRACE_STREAM_PARTITIONS,
       taskPartitions: parsed.HEADRACE_TASK_PARTITIONS,
+      responsePartitions: parsed.HEADRACE_RESPONSE_PARTITIONS,
     },
     databaseUrl: parsed.HEADRACE_DATABASE_URL,
     migrate: parsed.HEADRACE_MIGRATE,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type Broker, createBroker, deadLettersTopic } from '@headrace/broker'
+import { type Broker, createBroker, deadLettersTopic, responsesTopic } from '@headrace/broker'
 import { createDispatcher } from '@headrace/dispatch'
 import { createAuthorize, createHttpServer, listenHttp } from '@headrace/http'
 import {
@@ -105,7 +105,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const { prefix } = config.kafka
   const { dispatcher, watch, events } = runParts({ store, broker, prefix, counts, activity, ...shared })
   const serverClock = createServerClock(store, clock)
-  const waiting = waitParts({ store, serverClock, events, counts, ...shared })
+  const waiting = waitParts({ store, broker, config, serverClock, events, counts, ...shared })
   const deadLetters = createDeadLetters({
     producer: broker.producer(),
     prefix,
@@ -219,14 +219,17 @@ interface HousekeepingOptions {
 }
 
 function housekeeping({ broker, config, serverClock, ...shared }: HousekeepingOptions): Duty[] {
-  const { prefix, streamPartitions } = config.kafka
+  const { prefix, streamPartitions, responsePartitions } = config.kafka
   return [
     createDuty({
       ...shared,
       name: 'kafka.own_topics',
       everyMs: OWN_TOPICS_EVERY_MS,
       runOnce: async () =>
-        await broker.topics.ensureTopics([{ ...deadLettersTopic(prefix), partitions: streamPartitions }]),
+        await broker.topics.ensureTopics([
+          { ...deadLettersTopic(prefix), partitions: streamPartitions },
+          { ...responsesTopic(prefix), partitions: responsePartitions },
+        ]),
     }),
     createDuty({
       ...shared,

@@ -1,7 +1,7 @@
 import { type BrokerConfig, linkSettings } from './broker-config.ts'
 import type { LanedConsumer, LanedConsumerOptions } from './consume/lane.ts'
 import { createLanedConsumer } from './consume/laned-consumer.ts'
-import { type OffsetRange, offsetsForTime, offsetsOf } from './offsets.ts'
+import { type OffsetRange, offsetsForTime, offsetsOf, stableEndsOf } from './offsets.ts'
 import { createCoalescingProducer } from './produce/coalescing-producer.ts'
 import { createProduceSender } from './produce/produce-sender.ts'
 import type { CoalescingProducer, ProducerOptions } from './produce/produce-outcome.ts'
@@ -23,6 +23,8 @@ export interface Broker {
   readRange(range: ReadRange): AsyncGenerator<RangeChunk, void, undefined>
   /** The low and high mark of each partition. Throws `unknown_topic`. */
   offsets(topic: string, options?: { signal?: AbortSignal }): Promise<Map<number, OffsetRange>>
+  /** Where a reader of committed data may get to now, per partition: below the high mark while a transaction is open. */
+  stableEnds(topic: string, options?: { signal?: AbortSignal }): Promise<Map<number, number>>
   /** Per partition the first offset not older than `timestampMs`; null where there is none. */
   offsetsForTime(
     topic: string,
@@ -66,6 +68,7 @@ export function createBroker(config: BrokerConfig): Broker {
 
     readRange: (range) => readRange(reading, range),
     offsets: async (topic, options) => await offsetsOf(asking, topic, options?.signal),
+    stableEnds: async (topic, options) => await stableEndsOf(asking, topic, options?.signal),
     offsetsForTime: async (topic, timestampMs, options) =>
       await offsetsForTime(asking, topic, timestampMs, options?.signal),
 

@@ -6,6 +6,7 @@ import { failOn, topicView, withLeaders } from './wire/partition-leader.ts'
 const EARLIEST = -2
 const LATEST = -1
 const READ_UNCOMMITTED = 0
+const READ_COMMITTED = 1
 
 export interface OffsetRange {
   /** The oldest offset still kept. */
@@ -51,7 +52,24 @@ export async function offsetsForTime(
   }, signal)
 }
 
-async function listOffsets(cluster: Cluster, topic: string, timestamp: number): Promise<Map<number, number>> {
+/**
+ * Per partition where a reader of committed data may get to now: the high mark, or the first record of a transaction that is
+ * still open. All that was acknowledged and committed lies before it. Throws as {@link offsetsOf}.
+ */
+export async function stableEndsOf(
+  cluster: Cluster,
+  topic: string,
+  signal?: AbortSignal,
+): Promise<Map<number, number>> {
+  return await withLeaders(async () => await listOffsets(cluster, topic, LATEST, READ_COMMITTED), signal)
+}
+
+async function listOffsets(
+  cluster: Cluster,
+  topic: string,
+  timestamp: number,
+  isolationLevel = READ_UNCOMMITTED,
+): Promise<Map<number, number>> {
   const { leaders } = await topicView(cluster, topic)
   const byLeader = new Map<number, number[]>()
   for (const [partition, leader] of leaders.entries()) {
@@ -67,7 +85,7 @@ async function listOffsets(cluster: Cluster, topic: string, timestamp: number): 
       const answer = await cluster.linkTo(leader).request<ListOffsetsAnswer>(
         'ListOffsets',
         {
-          isolationLevel: READ_UNCOMMITTED,
+          isolationLevel,
           topics: [{ topic, partitions: partitions.map((partition) => ({ partition, timestamp })) }],
         },
         { raw: true },

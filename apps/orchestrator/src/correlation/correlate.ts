@@ -47,7 +47,7 @@ interface Read {
  *  2  the open waits on their topics are found, and each is answered with the first response that it takes, of all that
  *     are stored, not with what is in hand. A wait that is committed after this look reads for itself, and finds what 1
  *     has committed: one of the two sees the other;
- *  3  the cursor is raised.
+ *  3  the cursor is raised, past records that are no responses once their dead letters are acknowledged.
  * Done again from anywhere, by the same instance or by another, it changes nothing: positions are unique, and a wait is
  * answered once. So a death, a rebalance or an outage costs time only.
  */
@@ -67,7 +67,6 @@ export async function correlate(
   })
   for (const { item, error } of bad)
     refused.push(refusal(chunk.partition, item.record, 'response_refused', error.message))
-  if (refused.length > 0) await options.setAside(refused, signal)
   crashPoint('responses.after-insert')
   const isBad = new Set(bad.map(({ item }) => item))
   const stored = read.filter((each) => !isBad.has(each))
@@ -75,6 +74,7 @@ export async function correlate(
   crashPoint('answer.after-match')
   const holding = checkpoint('answer.after-match')
   if (holding) await holding
+  if (refused.length > 0) await options.setAside(refused, signal)
   const { partition, nextOffset } = chunk
   await raiseCorrelatorCursor(store, { partition, nextOffset, logTimeMs: oldestOf(stored) })
 }

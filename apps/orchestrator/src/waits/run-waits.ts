@@ -22,6 +22,8 @@ export interface RunWaitsOptions {
   serverClock: ServerClock
   selfRead: SelfRead
   timers: Pick<Timers, 'expect' | 'answerDue'>
+  /** A wait was registered on a stream that is not open for it yet. */
+  pending: () => void
   metrics: OrchestratorMetrics
   /** How far back a wait may look for its answer. */
   lookbackMs: number
@@ -55,6 +57,7 @@ export async function runWaits(
       options.metrics.waits.inc({ kind: command.wait.kind, outcome: registration.kind })
       if (registration.kind !== 'registered') replies.set(index, registration)
       else if (registration.status === 'open') open.push(command)
+      else if (registration.status === 'pending') options.pending()
     }
     await answerAtOnce(options, open)
     crashPoint('wait.after-self-read')

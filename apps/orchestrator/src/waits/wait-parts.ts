@@ -1,21 +1,28 @@
-import type { Clock, Duty, Logger, Metrics } from '@headrace/service'
+import type { Broker } from '@headrace/broker'
+import type { Clock, Logger, Metrics } from '@headrace/service'
 import { answerTimers, type ServerClock, type Store } from '@headrace/store'
+import type { OrchestratorConfig } from '../config.ts'
+import { createCorrelation } from '../correlation/correlation.ts'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 import { createTimers, type Timers } from '../timers/timers.ts'
 import { createSelfRead, type SelfRead } from './self-read.ts'
 import { waitSweeps } from './wait-sweeps.ts'
 
-/** What answers waits beside the correlator. */
+/** What answers waits. */
 export interface WaitParts {
   timers: Timers
   selfRead: SelfRead
+  /** A wait was registered on a stream that is not open for it yet. */
+  pending: () => void
   /** To be started and stopped. */
-  parts: (Timers | Duty)[]
+  parts: { start(): void; stop(): Promise<void> }[]
 }
 
 export interface WaitPartsOptions {
   store: Store
+  broker: Broker
+  config: OrchestratorConfig
   serverClock: ServerClock
   events: RunEvents
   counts: OrchestratorMetrics
@@ -24,7 +31,8 @@ export interface WaitPartsOptions {
   metrics: Metrics
 }
 
-export function waitParts({ store, serverClock, events, counts, ...shared }: WaitPartsOptions): WaitParts {
+export function waitParts(options: WaitPartsOptions): WaitParts {
+  const { store, broker, config, serverClock, events, counts, ...shared } = options
   const { log, clock } = shared
   const timers = createTimers({
     answerTimers: async (limit) => await answerTimers(store, { limit }),
@@ -33,5 +41,22 @@ export function waitParts({ store, serverClock, events, counts, ...shared }: Wai
     ...shared,
   })
   const selfRead = createSelfRead({ store, events, log, clock })
-  return { timers, selfRead, parts: [timers, ...waitSweeps({ store, selfRead, counts, ...shared })] }
+  const { prefix, streamPartitions } = config.kafka
+  const correlation = createCorrelation({
+    store,
+    broker,
+    prefix,
+    streamPartitions,
+    serverClock,
+    selfRead,
+    events,
+    counts,
+    ...shared,
+  })
+  return {
+    timers,
+    selfRead,
+    pending: () => correlation.pending(),
+    parts: [timers, ...waitSweeps({ store, selfRead, counts, ...shared }), ...correlation.parts],
+  }
 }

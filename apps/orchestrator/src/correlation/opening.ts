@@ -1,0 +1,147 @@
+import { type Broker, BrokerError, eventsTopic, responsesTopic, StreamsRefusedError } from '@headrace/broker'
+import type { StreamDirectory } from '@headrace/broker'
+import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
+import {
+  loadCorrelatorCursors,
+  openPendingWaits,
+  openStream,
+  type Store,
+  type StreamToOpen,
+  streamsToOpen,
+} from '@headrace/store'
+import type { SelfRead } from '../waits/self-read.ts'
+import { endsPassed } from './passed.ts'
+
+export interface OpeningOptions {
+  store: Store
+  broker: Pick<Broker, 'offsets'>
+  prefix: string
+  /** Makes the Kafka topic of a stream that is waited on before it has one, where that is allowed. */
+  streams: Pick<StreamDirectory, 'ensure' | 'forget'>
+  selfRead: SelfRead
+  log: Logger
+  clock: Clock
+  metrics: Metrics
+}
+
+const LOOK_EVERY_MS = 1_000
+/** After a poke: the first wait on a stream is open some hundred ms after its registration. */
+const SOON_MS = 100
+const SOON_LOOKS = 30
+
+/**
+ * Opens waits (DESIGN §10). A wait may be answered once its stream is projected from its `since` on, on every partition,
+ * and the correlator has read what that put on the response topic. Earlier, a later event could be taken for the first.
+ *
+ * Every value is read before what it is compared with: what was asked for, then how far it is projected, then the ends of
+ * the response topic, then the correlator's cursors. Any number of instances do this; nothing here is remembered but ends
+ * that were asked for before, which stay good.
+ */
+export function createOpening(options: OpeningOptions): Duty {
+  const { store, clock, selfRead } = options
+  /** The ends that the correlator has to pass for a stream, by stream and what was asked for. */
+  const endsOf = new Map<string, ReadonlyMap<number, number>>()
+  let soon = 0
+
+  async function openWaits(): Promise<void> {
+    await selfRead(await openPendingWaits(store))
+  }
+
+  /** Takes the ends that have to be passed, for streams that are projected far enough. One that fails stops no other. */
+  async function takeEnds(toOpen: StreamToOpen[]): Promise<unknown[]> {
+    const names = new Set(toOpen.map(nameOf))
+    for (const name of endsOf.keys()) if (!names.has(name)) endsOf.delete(name)
+    const asked = toOpen.filter((each) => !endsOf.has(nameOf(each)))
+    const answers = await Promise.allSettled(asked.map(async (each) => await isProjected(options, each)))
+    const projected = asked.filter((_, at) => {
+      const answer = answers[at]
+      return answer?.status === 'fulfilled' && answer.value
+    })
+    if (projected.length > 0) {
+      const ends = await endsOfResponses(options)
+      for (const each of projected) endsOf.set(nameOf(each), ends)
+    }
+    return answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason as unknown] : []))
+  }
+
+  async function openPassed(toOpen: StreamToOpen[]): Promise<boolean> {
+    const cursors = await loadCorrelatorCursors(store)
+    let opened = false
+    for (const each of toOpen) {
+      const ends = endsOf.get(nameOf(each))
+      if (ends === undefined || !endsPassed(ends, cursors)) continue
+      opened = (await openStream(store, each)) || opened
+      endsOf.delete(nameOf(each))
+    }
+    return opened
+  }
+
+  const duty = createDuty({
+    name: 'waits.open',
+    everyMs: LOOK_EVERY_MS,
+    log: options.log,
+    clock,
+    metrics: options.metrics,
+    runOnce: async (signal) => {
+      // First, and also when Kafka is away: whoever opened the stream may have died before its waits.
+      await openWaits()
+      const toOpen = await streamsToOpen(store)
+      if (toOpen.length === 0) return null
+      const [fault] = await takeEnds(toOpen)
+      if (await openPassed(toOpen)) await openWaits()
+      if (fault !== undefined) throw fault
+      if (soon === 0) return null
+      soon -= 1
+      await clock.sleep(SOON_MS, signal)
+      return 'again' as const
+    },
+  })
+  return {
+    ...duty,
+    poke() {
+      soon = SOON_LOOKS
+      duty.poke()
+    },
+  }
+}
+
+const nameOf = ({ stream, projectedFrom }: StreamToOpen): string => `${stream} ${projectedFrom}`
+
+/** On every partition that the stream has; one that comes later is projected from its beginning. */
+async function isProjected(
+  { broker, prefix, streams }: OpeningOptions,
+  { stream, projected, known }: StreamToOpen,
+): Promise<boolean> {
+  const topic = eventsTopic(prefix, stream).name
+  try {
+    const there = new Set(projected)
+    return [...(await broker.offsets(topic)).keys()].every((partition) => there.has(partition))
+  } catch (error) {
+    if (!isUnknownTopic(error)) throw error
+    streams.forget(stream)
+    // It had a topic: what is projected is not known to be all. Without one there is nothing that could be missing.
+    if (known) return false
+    return !(await isMade(streams, stream))
+  }
+}
+
+async function isMade(streams: OpeningOptions['streams'], stream: string): Promise<boolean> {
+  try {
+    await streams.ensure(new Set([stream]))
+    return true
+  } catch (error) {
+    if (error instanceof StreamsRefusedError) return false
+    throw error
+  }
+}
+
+export const isUnknownTopic = (error: unknown): boolean =>
+  error instanceof BrokerError && error.code === 'unknown_topic'
+
+async function endsOfResponses({
+  broker,
+  prefix,
+}: Pick<OpeningOptions, 'broker' | 'prefix'>): Promise<Map<number, number>> {
+  const ends = await broker.offsets(responsesTopic(prefix).name)
+  return new Map([...ends].map(([partition, { high }]) => [partition, high]))
+}

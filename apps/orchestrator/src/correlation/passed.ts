@@ -1,0 +1,8 @@
+/**
+ * Has a reader passed these ends? All of them: an end of 0 is passed by who never read. Ends are taken first and cursors
+ * read after, so that who passed has read everything that was there when the ends were taken.
+ */
+export function endsPassed(ends: ReadonlyMap<number, number>, cursors: ReadonlyMap<number, number>): boolean {
+  for (const [partition, end] of ends) if ((cursors.get(partition) ?? 0) < end) return false
+  return true
+}

@@ -1,0 +1,106 @@
+import type { Broker } from '@headrace/broker'
+import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
+import {
+  dueEventWaits,
+  type DueWait,
+  loadCorrelatorCursors,
+  projectionCursors,
+  type Store,
+  timeOutWaits,
+} from '@headrace/store'
+import type { RunEvents } from '../runs/run-events.ts'
+import type { SelfRead } from '../waits/self-read.ts'
+import { Proofs } from './proofs.ts'
+
+export interface TimeOutsOptions {
+  store: Store
+  broker: Pick<Broker, 'offsets' | 'stableEnds'>
+  prefix: string
+  selfRead: SelfRead
+  events: Pick<RunEvents, 'answered'>
+  log: Logger
+  clock: Clock
+  metrics: Metrics
+  /** How long past its time a wait stays open whose proof cannot be had (ms, by Postgres's clock). Default 60 s. */
+  graceMs?: number
+}
+
+const LOOK_EVERY_MS = 500
+const GRACE_MS = 60_000
+/** Waits of one page of what is due. */
+const DUE_MAX = 1_000
+
+/**
+ * Times event waits out (DESIGN §10), never while an accepted answer may be on its way: only with the proof that nothing is
+ * ({@link Proofs}), after which the wait reads the responses a last time. Where the projection of the stream stands still,
+ * or Kafka cannot be asked, there is no proof: then it times out after a grace, and its error says that it is unverified.
+ */
+export function createTimeOuts(options: TimeOutsOptions): Duty {
+  const { store, broker, prefix, graceMs = GRACE_MS } = options
+  const proofs = new Proofs({
+    broker,
+    prefix,
+    projection: async (streams) => await projectionCursors(store, streams),
+    correlator: async () => await loadCorrelatorCursors(store),
+  })
+
+  /** Returns why Kafka could not be asked. */
+  async function look(due: DueWait[]): Promise<unknown> {
+    const { proven, halted, fault } = await proofs.look(due)
+    const verified = new Set(proven)
+    const late = due.filter(
+      (wait) =>
+        !verified.has(wait) && wait.overdueMs >= graceMs && (fault !== null || halted.has(wait.stream)),
+    )
+    await timeOut(options, proven, late)
+    return fault
+  }
+
+  return createDuty({
+    name: 'waits.time_out',
+    everyMs: LOOK_EVERY_MS,
+    log: options.log,
+    clock: options.clock,
+    metrics: options.metrics,
+    runOnce: async (signal) => {
+      const seen: DueWait[] = []
+      let page: DueWait[] = []
+      do {
+        page = await dueEventWaits(store, { limit: DUE_MAX, after: page.at(-1) ?? null })
+        if (page.length === 0) break
+        seen.push(...page)
+        const fault = await look(page)
+        // Each question to a Kafka that is away takes seconds: the other pages are due at the next look as well.
+        if (fault !== null) throw fault
+      } while (page.length === DUE_MAX && !signal.aborted)
+      proofs.keepOnly(seen)
+    },
+  })
+}
+
+async function timeOut(
+  { store, selfRead, events, log }: TimeOutsOptions,
+  proven: readonly DueWait[],
+  late: readonly DueWait[],
+): Promise<void> {
+  if (proven.length + late.length === 0) return
+  await selfRead([...proven, ...late])
+  const outcome = await timeOutWaits(store, [
+    ...proven.map(({ runId, key }) => ({ runId, key, unverified: false })),
+    ...late.map(({ runId, key }) => ({ runId, key, unverified: true })),
+  ])
+  events.answered(outcome)
+  for (const { runId, key, topic, unverified } of outcome.answers) {
+    if (!unverified) continue
+    log.warn(
+      {
+        event: 'wait.timed_out',
+        code: 'wait_timeout_unverified',
+        run_id: runId,
+        step_key: key,
+        topic: topic ?? undefined,
+      },
+      'a wait timed out without the proof that no answer was on its way',
+    )
+  }
+}
