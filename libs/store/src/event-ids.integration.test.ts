@@ -18,6 +18,7 @@ import {
   sweptEventIds,
 } from './index.ts'
 import { enterStatement, readStatement } from './queries/enter-event-ids.ts'
+import { deleteStatement, runsPageStatement } from './queries/sweep-event-ids.ts'
 
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
@@ -377,4 +378,28 @@ describe.each(['auto', 'force_generic_plan'])('plans, with plan_cache_mode %s', 
     await early.end()
     expect(found).toEqual([])
   })
+})
+
+test('the sweep of a large table goes by its indexes: to what is old, and to the rows of runs', async () => {
+  const { general } = scene.store
+  await general.query('truncate event_ids')
+  await general.query(
+    `insert into event_ids (stream, source, id, partition, sequence_id, log_time, run_id)
+     select 'big', 'till', 'id' || n, 0, n, now() - make_interval(secs => n), case when n % 2 = 0 then gen_random_uuid() end
+     from generate_series(1, 100000) n`,
+  )
+  await general.query('analyze event_ids')
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  const found: (string | null)[] = []
+  for (const [statement, values] of [
+    [deleteStatement, ['big', now - dayMs, 1_000]],
+    [runsPageStatement, ['big', '00000000-0000-0000-0000-000000000000', 1_000]],
+  ] as const) {
+    await prepare(client, statement)
+    for (const { relation, index, node } of await accessesOf(client, statement, [...values]))
+      if (relation === 'event_ids' && node !== 'Tid Scan') found.push(index)
+  }
+  await client.end()
+  expect(found).toEqual(['event_ids_sweep', 'event_ids_run'])
 })

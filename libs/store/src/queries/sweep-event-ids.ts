@@ -74,14 +74,14 @@ const heldStatement = statement(
    limit 1`,
 )
 
-const deleteStatement = statement(
+export const deleteStatement = statement(
   'sweep_event_ids',
   `delete from event_ids where ctid = any (array(
      select e.ctid from event_ids e
      where e.stream = $1 and e.run_id is null and e.log_time < to_timestamp($2::float8 / 1000) order by e.log_time limit $3))`,
 )
 
-const runsPageStatement = statement(
+export const runsPageStatement = statement(
   'runs_of_event_ids',
   `select u.run_id as "runId", (r.there is null) as gone
    from (select distinct e.run_id from event_ids e
