@@ -1,7 +1,16 @@
 import type { HeartbeatReply, Problem, WireRun } from '@headrace/schemas'
 import { eventually, infra, startOwnPostgres, type OwnPostgres } from '@headrace/testing'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { FakeWorker, request, stepCommand, workflowOf } from './fakes/fake-worker.ts'
+import {
+  FakeWorker,
+  lookCommand,
+  publishCommand,
+  request,
+  stepCommand,
+  suspendCommand,
+  waitCommand,
+  workflowOf,
+} from './fakes/fake-worker.ts'
 import { type Started, startedOrchestrator } from './fakes/started-orchestrator.ts'
 
 const { brokers, prefix } = await infra()
@@ -27,6 +36,8 @@ test('Postgres away is an answer, and when it is back the same process goes on',
   const away = await Promise.all([
     worker.send([stepCommand(run.id, 'a'), { kind: 'steal', workflows: ['job'], limit: 1 }]),
     worker.send([{ kind: 'claim', run_id: run.id, epoch: 1, want_input: true }]),
+    worker.send([waitCommand(run.id, 'answer', 'approvals/1'), lookCommand(run.id), suspendCommand(run.id)]),
+    worker.send([publishCommand(run.id, 'ask', 'requests/1')]),
     worker.post<HeartbeatReply & Problem>('heartbeat', {
       worker_id: worker.id,
       status: 'live',
@@ -43,6 +54,8 @@ test('Postgres away is an answer, and when it is back the same process goes on',
     headrace.call<Problem>('/v1/workflows'),
     headrace.call<Problem>('/v1/workers'),
     headrace.call<Problem>('/v1/queues'),
+    headrace.call<Problem>('/v1/waits'),
+    headrace.call<Problem>('/v1/waited-streams'),
   ])
   for (const { status, headers, body } of away) {
     expect({ status, code: body.code, retry: headers.get('retry-after') }).toEqual({

@@ -22,9 +22,8 @@ beforeAll(async () => {
     activity: { eventAccepted: ({ id }) => accepted.push(id) },
   })
 })
-// Without heartbeats a worker is dead after 8 s.
 beforeEach(async () => {
-  worker = await headrace.worker({ workflows: [workflowOf('shop')] })
+  worker = await headrace.lastingWorker({ workflows: [workflowOf('shop')] })
 })
 afterEach(() => setCheckpointHandler(null))
 afterAll(async () => {
@@ -137,7 +136,7 @@ describe('an event of a run', () => {
 
 describe('nothing is published', () => {
   test('for who is not the holder of the run at that epoch', async () => {
-    const other = await headrace.worker({ workflows: [workflowOf('shop')] })
+    const other = await headrace.lastingWorker({ workflows: [workflowOf('shop')] })
     const run = await claimed()
     const lost = [{ kind: 'lost' }]
     expect(await other.do(publishCommand(run, 'a', 'lost/x'))).toEqual(lost)
@@ -178,7 +177,7 @@ describe('nothing is published', () => {
       env: { HEADRACE_STREAM_AUTOCREATE: 'off' },
     })
     try {
-      const strictWorker = await strict.worker({ workflows: [workflowOf('shop')] })
+      const strictWorker = await strict.lastingWorker({ workflows: [workflowOf('shop')] })
       const { body: run } = await strict.call<WireRun>('/v1/runs', {
         method: 'POST',
         body: { workflow: 'shop' },

@@ -16,6 +16,8 @@ export interface Started {
   ): Promise<Answer<Body>>
   /** A worker that has registered. */
   worker(options: Omit<FakeWorkerOptions, 'url'>): Promise<FakeWorker>
+  /** One that is not declared dead for a day, however slow the test is; until it beats. */
+  lastingWorker(options: Omit<FakeWorkerOptions, 'url'>): Promise<FakeWorker>
   stop(): Promise<void>
 }
 
@@ -49,16 +51,25 @@ export async function startedOrchestrator(options: StartedOptions): Promise<Star
   })
   const url = app.url ?? ''
   const store = openStore({ url: options.databaseUrl, applicationName: 'test' })
+  const worker = async (how: Omit<FakeWorkerOptions, 'url'>): Promise<FakeWorker> => {
+    const registered = new FakeWorker({ url, ...how })
+    const { status, body } = await registered.register()
+    if (status !== 200) throw new Error(`not registered: ${JSON.stringify(body)}`)
+    return registered
+  }
   return {
     app,
     url,
     store,
     call: async (path, how) => await request(`${url}${path}`, how),
-    worker: async (how) => {
-      const worker = new FakeWorker({ url, ...how })
-      const { status, body } = await worker.register()
-      if (status !== 200) throw new Error(`not registered: ${JSON.stringify(body)}`)
-      return worker
+    worker,
+    lastingWorker: async (how) => {
+      const lasting = await worker(how)
+      await store.general.query(
+        `update workers set last_heartbeat_at = now() + interval '1 day' where id = $1`,
+        [lasting.id],
+      )
+      return lasting
     },
     stop: async () => {
       await app.stop()

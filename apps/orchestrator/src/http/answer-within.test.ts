@@ -1,7 +1,8 @@
 import { movableClock } from '@headrace/testing'
 import { expect, test } from 'vitest'
 import { HEARTBEAT_MS, LEASE_MS } from '../register/registration.ts'
-import { answerWithin, WORKER_ANSWER_MS } from './answer-within.ts'
+import { KAFKA_MS_MAX } from '../publish/send-event.ts'
+import { answerWithin, PUBLISH_ANSWER_MS, WORKER_ANSWER_MS } from './answer-within.ts'
 
 test('work that answers in time is the answer, be it a failure', async () => {
   const clock = movableClock()
@@ -36,4 +37,8 @@ test('a worker is answered before it stops listening, and in time for its lease'
   // The SDK's heartbeat waits for two of its intervals.
   expect(WORKER_ANSWER_MS).toBeLessThan(2 * HEARTBEAT_MS)
   expect(HEARTBEAT_MS + WORKER_ANSWER_MS).toBeLessThan(LEASE_MS)
+})
+
+test('a publish is answered for what is away, Postgres or Kafka, before its time is over', () => {
+  expect(WORKER_ANSWER_MS + KAFKA_MS_MAX).toBeLessThan(PUBLISH_ANSWER_MS)
 })

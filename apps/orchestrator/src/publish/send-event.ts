@@ -26,7 +26,7 @@ export interface SendEventParts {
 export type Fate = { kind: 'reply'; reply: CommandReply } | { kind: 'again'; problem: ProblemError }
 
 /** For Kafka, from a stream that may have to be made to the last acknowledgement. */
-const KAFKA_MS_MAX = 6_000
+export const KAFKA_MS_MAX = 6_000
 /** What is left for the send, however long the look for a new stream took. */
 const PRODUCE_MS_LEAST = 1_000
 
