@@ -28,7 +28,7 @@ import type { DeadLetters } from './set-aside/dead-letters.ts'
 import { Flusher } from './start-runs/flusher.ts'
 import type { RunStore } from './start-runs/run-store.ts'
 import { streamTopic } from './stream-topic.ts'
-import { TriggerList } from './triggers/trigger-list.ts'
+import { type Listed, TriggerList } from './triggers/trigger-list.ts'
 
 export interface PipelineParts {
   config: TriggerServiceConfig
@@ -93,7 +93,7 @@ export class Pipeline {
     this.#projector = new Projector({ ...shared, writer, enqueue: (entry) => this.#flusher.enqueue(entry) })
     const enqueue = (entry: LaneEntry) => this.#take(entry)
     this.#triggers = new TriggerList({
-      list: async () => ({ triggers: await listTriggers(store), waited: await listWaitedStreams(store) }),
+      list: async () => await listed(store),
       onRead: (changed) => this.#triggersRead(changed),
       onFailed: (detail) => this.#postgresIs(detail),
       log,
@@ -235,6 +235,11 @@ export class Pipeline {
       },
     })
   }
+}
+
+async function listed(store: Store): Promise<Listed> {
+  const [triggers, waited] = await Promise.all([listTriggers(store), listWaitedStreams(store)])
+  return { triggers, waited }
 }
 
 function cursorStore(store: Store): CursorStore {

@@ -1,5 +1,13 @@
 import type { Broker } from '@headrace/broker'
-import { type Clock, createDuty, type Duty, limited, type Logger, type Metrics } from '@headrace/service'
+import {
+  type Clock,
+  codeOf,
+  createDuty,
+  type Duty,
+  limited,
+  type Logger,
+  type Metrics,
+} from '@headrace/service'
 import type { CursorRow, NewProjection } from '@headrace/store'
 import type { TriggerMetrics } from '../metrics.ts'
 import { ProjectionFollower } from '../projection/projection-follower.ts'
@@ -141,8 +149,17 @@ export class Adoption {
       isProjection(trigger) ? [{ trigger, partition, high: marks.high }] : [],
     )
     if (cursors.length > 0) await store.createCursors(cursors)
-    if (projections.length > 0)
+    if (projections.length === 0) return
+    try {
       await store.createProjections(await newProjections(projections, { broker, topic, signal }))
+    } catch (error) {
+      signal.throwIfAborted()
+      // The triggers of the stream need nothing of it (P6); the next sweep asks again.
+      limited(this.#parts.log, `projection/${topic}`, LOG_EVERY_MS, this.#parts.clock).warn(
+        { event: 'projection.not_begun', code: codeOf(error), topic, err: error },
+        'where the projection of a stream begins could not be found; trying again',
+      )
+    }
   }
 
   /** Null where the cursor may not be followed now; why is said. */

@@ -76,6 +76,19 @@ describe('the projection', () => {
     expect(sequenceIds(harness.responses)).toEqual([1])
   })
 
+  it('that cannot find where to begin delays no trigger of its stream', async () => {
+    const log = new PartitionLog()
+    const timed = log.offsetsForTime.bind(log)
+    log.offsetsForTime = () => Promise.reject(new Error('the times of this log cannot be asked for'))
+    const harness = new Harness({ triggers: [each], waited, log })
+    log.append({ timestamp: T })
+    await harness.settle()
+    expect(harness.postgres.windows('each')).toEqual([[0]])
+    log.offsetsForTime = timed
+    await harness.settle()
+    expect(sequenceIds(harness.responses)).toEqual([0])
+  })
+
   it('is beside the triggers of its stream, and takes nothing from them', async () => {
     const harness = await started(5, { triggers: [each] })
     expect(harness.postgres.windows('each')).toEqual([[0], [1], [2], [3], [4]])

@@ -2,7 +2,7 @@ import { type CoalescingProducer, type ProduceOutcome, responsesTopic } from '@h
 import { type Clock, limited, type Logger } from '@headrace/service'
 import { projectionTriggerId } from '@headrace/store'
 import type { TriggerMetrics } from '../metrics.ts'
-import type { DeadLetters } from '../set-aside/dead-letters.ts'
+import type { DeadLetter, DeadLetters } from '../set-aside/dead-letters.ts'
 import type { Response } from './responses-entry.ts'
 
 const PAUSE_FIRST_MS = 100
@@ -61,18 +61,29 @@ export class ResponseWriter {
           ? [letterOf(place, response, refused)]
           : []
       })
-      if (letters.length > 0) await this.#parts.deadLetters.put(letters, signal)
-      const gone = new Set(letters.map(({ offset }) => offset))
+      if (letters.length > 0) await this.#setAside(letters, signal)
+      const setAside = new Set(letters.map(({ offset }) => offset))
       alone ||= [...refusals.values()].some(({ code }) => tooLarge.has(code))
-      left = left.filter((response) =>
-        sent.includes(response) ? refusals.has(response) && !gone.has(response.offset) : true,
-      )
+      left = [
+        ...sent.filter((response) => refusals.has(response) && !setAside.has(response.offset)),
+        ...left.slice(sent.length),
+      ]
       const outage = [...refusals.values()].find(
         ({ code }) => !tooLarge.has(code) && code !== 'not_attempted',
       )
       failures = outage === undefined ? 0 : failures + 1
       if (outage !== undefined) await this.#pause(place, { waiting: left.length, outage, failures }, signal)
     }
+  }
+
+  async #setAside(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
+    const { deadLetters, log } = this.#parts
+    await deadLetters.put(letters, signal)
+    for (const { reason, stream, partition, offset, detail } of letters)
+      log.warn(
+        { event: 'response.set_aside', code: reason, stream, partition, sequence_id: offset, detail },
+        'an event takes too much to be copied: no run that waits for it will see it',
+      )
   }
 
   /** Those that were not written, and why. */
@@ -109,7 +120,7 @@ function letterOf(
   { stream, partition }: { readonly stream: string; readonly partition: number },
   { offset, record }: Response,
   { message: detail }: Refused,
-) {
+): DeadLetter {
   const { value, headers } = record
   const reason = 'response_too_large'
   return { reason, detail, stream, partition, offset, triggerId: projectionTriggerId, value, headers }
