@@ -63,6 +63,8 @@ export class MemoryOrchestrator {
   readonly refusedTopics = new Map<string, { code: string; detail: string }>()
   /** Answers at once, when a wait is registered and when an event comes; else only by `answer`. */
   prompt = true
+  /** Told of each wait that is registered for the first time, and each event that a run publishes. */
+  onBegin: (key: string) => void = () => {}
   nowMs = 1_000
   #made = 0
 
@@ -175,6 +177,7 @@ export class MemoryOrchestrator {
   #publish({ run_id, key, topic, event_type, data, event_key }: PublishCommand): CommandReply {
     const refused = this.refusedTopics.get(topic)
     if (refused !== undefined) return { kind: 'refused', ...refused }
+    this.onBegin(key)
     const { id, stream, partition, sequence_id, created_at } = this.#append({
       topic,
       data: JSON.parse(data) as Json,
@@ -193,6 +196,7 @@ export class MemoryOrchestrator {
     const refused = refusalOf(run, key, wait)
     if (refused !== null) return refused
     if (!run.waits.has(key)) {
+      this.onBegin(key)
       const since = wait.kind === 'event' ? wait.since : 'run'
       const afterMs = wait.kind === 'event' ? wait.timeout_ms : 'after_ms' in wait.due ? wait.due.after_ms : 0
       run.waits.set(key, {
