@@ -38,7 +38,7 @@ export interface NewProjection {
  * `from_offset` and the cursor for projected. A row of a cursor that is gone is written over, because its successor
  * begins anew; one whose cursor is there is left alone. Rows in key order, as flushes lock them.
  */
-export const createProjectionsStatement = statement(
+const createProjectionsStatement = statement(
   'create_projections',
   `with begun as (
      insert into trigger_cursors (trigger_id, stream, partition, next_offset, version, incarnation, status)
