@@ -5,6 +5,7 @@ import {
   eventAnswer,
   eventWait,
   sequenceIdOf,
+  sinceMs,
   timeWait,
   waitScene,
   type WaitScene,
@@ -165,7 +166,7 @@ describe('an answer', () => {
     await waits.store(event(own - 1), event(own))
     await waits.register(
       eventWait(id, 'run', { topic: 'orders/created', since: 'run' }),
-      eventWait(id, 'ago', { topic: 'orders/created', since: { ago_ms: 60_000 } }),
+      eventWait(id, 'ago', { topic: 'orders/created' }),
     )
     await waits.look([id, 'run'], [id, 'ago'])
     // A time that was asked for is taken at its word; only the window is left out.
@@ -228,14 +229,14 @@ describe('a wait that is pending', () => {
   test('is not answered; when its stream is complete it is opened, has not looked yet, and then is', async () => {
     const id = await waits.claimed()
     await waits.register(
-      eventWait(id, 'a', { topic: 'opening/a', since: { ago_ms: 5_000 } }),
+      eventWait(id, 'a', { topic: 'opening/a', since: { ago_ms: sinceMs / 2 } }),
       eventWait(id, 'b', { topic: 'opening/a' }),
     )
     await waits.store(waits.response(1, { topic: 'opening/a' }))
     expect(await waits.look([id, 'a'], [id, 'b'])).toEqual({ answers: [], queued: [] })
     expect(await openPendingWaits(scene.store)).toEqual([])
     await scene.row(
-      `update waited_streams set open_from = now() - interval '30 s', projected_from = now() - interval '60 s' where stream = 'opening'`,
+      `update waited_streams set open_from = projected_from + interval '100 s' where stream = 'opening'`,
     )
     expect(await openPendingWaits(scene.store)).toEqual([{ runId: id, key: 'a' }])
     expect(await uncheckedWaits(scene.store, { olderThanMs: 0, limit: 1_000 })).toContainEqual({

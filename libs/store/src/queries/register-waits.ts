@@ -66,25 +66,30 @@ function eachWaitOnce(items: Placed[]): { now: Placed[]; later: Placed[] } {
 
 async function registerPart(store: Store, items: Placed[], lookbackMs: number): Promise<RegisterRow[]> {
   if (items.length === 0) return []
-  const waits = items.map(({ request }) => ({ ...request, ...termsOf(request.command) }))
-  return await withRetries(
-    async () =>
-      await run<RegisterRow>(store.hot, registerStatement, [
-        waits.map(({ command }) => command.run_id),
-        waits.map(({ command }) => command.key),
-        waits.map(({ command }) => command.epoch),
-        waits.map(({ workerId }) => workerId),
-        waits.map(({ command }) => command.seen),
-        waits.map(({ command }) => command.wait.kind),
-        waits.map(({ topic }) => topic),
-        waits.map(({ topic }) => (topic === null ? null : streamOf(topic))),
-        waits.map(({ filter }) => filter),
-        waits.map(({ mode }) => mode),
-        waits.map(({ modeMs }) => modeMs),
-        waits.map(({ timeoutMs }) => timeoutMs),
-        lookbackMs,
-      ]),
+  const values = registerValues(
+    items.map(({ request }) => request),
+    lookbackMs,
   )
+  return await withRetries(async () => await run<RegisterRow>(store.hot, registerStatement, values))
+}
+
+export function registerValues(requests: readonly WaitRequest[], lookbackMs: number): unknown[] {
+  const waits = requests.map((request) => ({ ...request, ...termsOf(request.command) }))
+  return [
+    waits.map(({ command }) => command.run_id),
+    waits.map(({ command }) => command.key),
+    waits.map(({ command }) => command.epoch),
+    waits.map(({ workerId }) => workerId),
+    waits.map(({ command }) => command.seen),
+    waits.map(({ command }) => command.wait.kind),
+    waits.map(({ topic }) => topic),
+    waits.map(({ topic }) => (topic === null ? null : streamOf(topic))),
+    waits.map(({ filter }) => filter),
+    waits.map(({ mode }) => mode),
+    waits.map(({ modeMs }) => modeMs),
+    waits.map(({ timeoutMs }) => timeoutMs),
+    lookbackMs,
+  ]
 }
 
 interface Terms {
