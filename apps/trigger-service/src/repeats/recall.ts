@@ -1,6 +1,6 @@
 import { type Broker, BrokerError, type IncomingRecord } from '@headrace/broker'
 import { type Clock, codeOf, type Logger } from '@headrace/service'
-import type { EventIdEntry } from '@headrace/store'
+import type { EventIdEntry, SweptTo } from '@headrace/store'
 import { Turns } from '../catch-up/turns.ts'
 import { readRecord } from '../lanes/lane-record.ts'
 import { entryOf } from './event-id.ts'
@@ -48,27 +48,29 @@ export class Recall {
    */
   async knownFrom(wanted: Recalled): Promise<number> {
     const { stream, fromMs, signal } = wanted
-    const { store } = this.#parts
+    // Out of turn: a lane that is near the head has all it needs, however long somebody else has to read.
+    const { sweptToMs } = await this.#swept(stream, signal)
+    if (sweptToMs <= fromMs) return sweptToMs
     const turns = this.#turns.get(stream) ?? new Turns(1)
     this.#turns.set(stream, turns)
     // In turns: the second of two lanes finds that the first has read for it.
-    return await turns.take(async () => {
-      for (;;) {
-        const { sweptToMs, revision } = await untilAnswered(
-          this.#parts,
-          signal,
-          async () => await store.swept(stream),
-        )
-        if (sweptToMs <= fromMs) return sweptToMs
-        await untilAnswered(
-          this.#parts,
-          signal,
-          async () => await this.#enterAgain({ ...wanted, toMs: sweptToMs }),
-        )
-        const said = { stream, revision, fromMs }
-        await untilAnswered(this.#parts, signal, async () => await store.recalled(said))
-      }
-    })
+    return await turns.take(async () => await this.#untilKnown(wanted))
+  }
+
+  async #untilKnown(wanted: Recalled): Promise<number> {
+    const { stream, fromMs, signal } = wanted
+    const ask = async <Answer>(what: () => Promise<Answer>): Promise<Answer> =>
+      await untilAnswered(this.#parts, signal, what)
+    for (;;) {
+      const { sweptToMs, revision } = await this.#swept(stream, signal)
+      if (sweptToMs <= fromMs) return sweptToMs
+      await ask(async () => await this.#enterAgain({ ...wanted, toMs: sweptToMs }))
+      await ask(async () => await this.#parts.store.recalled({ stream, revision, fromMs }))
+    }
+  }
+
+  async #swept(stream: string, signal: AbortSignal): Promise<SweptTo> {
+    return await untilAnswered(this.#parts, signal, async () => await this.#parts.store.swept(stream))
   }
 
   async #enterAgain({ stream, topic, fromMs, toMs, signal }: Recalled & { toMs: number }): Promise<void> {

@@ -190,6 +190,31 @@ describe('a reading that begins where ids were swept', () => {
     expect(harness.postgres.windows('each')).toEqual([[1]])
   })
 
+  it('keeps nobody waiting who needs none of it', async () => {
+    const { log, eventIds } = slept()
+    const harness = new Harness({ triggers: [each], log, eventIds })
+    const { promise: held, resolve: release } = Promise.withResolvers<void>()
+    const offsetsForTime = log.offsetsForTime.bind(log)
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
+    log.offsetsForTime = async (topic, timeMs) => {
+      begin()
+      await held
+      return await offsetsForTime(topic, timeMs)
+    }
+    harness.postgres.add({ triggerId: 'each', partition: 0, nextOffset: 1 })
+    await harness.adopt()
+    harness.fetch()
+    await begun
+    // Another lane of the stream begins at the head meanwhile.
+    const head = harness.repeats.reading({ stream: 'orders', topic: log.topic, partition: 1 })
+    const { signal } = new AbortController()
+    await head.makeKnown(250 * hourMs, signal)
+    expect(harness.postgres.windows('each')).toEqual([])
+    release()
+    await harness.settle()
+    expect(harness.postgres.windows('each')).toEqual([[1]])
+  })
+
   it('begins again when more was swept meanwhile', async () => {
     const { log, eventIds } = slept()
     const harness = new Harness({ triggers: [each], log, eventIds })

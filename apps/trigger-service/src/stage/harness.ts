@@ -49,6 +49,7 @@ export class Harness {
   readonly log: PartitionLog
   readonly postgres: FakePostgres
   readonly eventIds: FakeEventIds
+  readonly repeats: Repeats
   readonly letters: DeadLetter[] = []
   readonly tasks: TaskSeed[] = []
   readonly committed: number[] = []
@@ -94,14 +95,14 @@ export class Harness {
     const deadLetters = { put: async (letters: readonly DeadLetter[]) => await this.#put(letters) }
     const metrics = createTriggerMetrics(createMetrics())
     const onOrphans = () => void (this.pokes += 1)
-    const repeats = new Repeats({
+    this.repeats = new Repeats({
       store: eventIds,
       broker: log,
       log: silentLogger,
       clock,
       onOutage: (detail) => this.outages.push(detail),
     })
-    const shared = { deadLetters, repeats, log: silentLogger, clock, onOrphans }
+    const shared = { deadLetters, repeats: this.repeats, log: silentLogger, clock, onOrphans }
     this.flusher = new Flusher({
       ...shared,
       store: postgres,
