@@ -1,20 +1,17 @@
 import { createMetrics, type RunningApp, silentLogger, systemClock } from '@headrace/service'
 import { holdingCursors, migrate, setTriggerStatus, sweepEventIds } from '@headrace/store'
 import { createDatabase, eventually, infra, startOwnPostgres } from '@headrace/testing'
-import { Client } from 'pg'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Scene } from '../stage/scene.ts'
 import { RepeatSweep } from './sweep.ts'
 
 const hourMs = 3_600_000
 let open: Scene[] = []
-let clients: Client[] = []
 let scenes = 0
-let databaseUrl: string
 
 async function setUp(options: { partitions?: number; databaseUrl?: string } = {}): Promise<Scene> {
   const { brokers, prefix } = await infra()
-  databaseUrl = options.databaseUrl ?? (await createDatabase()).url
+  const databaseUrl = options.databaseUrl ?? (await createDatabase()).url
   scenes += 1
   const made = new Scene({ brokers, partitions: 1, ...options, prefix: `${prefix}-r${scenes}`, databaseUrl })
   open.push(made)
@@ -23,9 +20,7 @@ async function setUp(options: { partitions?: number; databaseUrl?: string } = {}
 
 afterEach(async () => {
   await Promise.all(open.map(async (one) => await one.end()))
-  await Promise.all(clients.map(async (one) => await one.end()))
   open = []
-  clients = []
 })
 
 /** What the trigger's runs were given, in the order of partitions and windows. */
@@ -133,9 +128,7 @@ describe('an id that comes again', () => {
       return texts.every((text) => text.includes('headrace_trigger_lanes 1'))
     })
     // Held by a third until both wait for it.
-    const holder = new Client({ connectionString: databaseUrl })
-    clients.push(holder)
-    await holder.connect()
+    const holder = await scene.store.general.connect()
     await holder.query('begin')
     await holder.query(
       `insert into event_ids (stream, source, id, partition, sequence_id, log_time) values ('orders', 'test', 'a', 9, 9, now())`,
@@ -153,6 +146,7 @@ describe('an id that comes again', () => {
     })
     expect(await started(scene)).toEqual([])
     await holder.query('rollback')
+    holder.release()
     expect(await startedBy(scene, ['last', 'last1'])).toEqual(['a', 'last', 'last1'])
   })
 
