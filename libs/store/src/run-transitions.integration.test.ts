@@ -2,6 +2,7 @@ import { type RunEvent, type RunState, runTransition } from '@headrace/core'
 import { createDatabase } from '@headrace/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { completeOf, failOf, openScene, releaseOf, type Scene, suspendOf } from './fixtures/scene.ts'
+import { answerWaits } from './queries/answer-waits.ts'
 
 let scene: Scene
 beforeAll(async () => {
@@ -28,6 +29,7 @@ const byHolder = (epoch: number): RunEvent[] => [
   ...(['claim', 'complete', 'fail'] as const).map((kind) => ({ kind, epoch, workerId: 'w1' })),
   ...[0, 1, 2].map((seen) => ({ kind: 'suspend' as const, seen, epoch, workerId: 'w1' })),
 ]
+const answers: RunEvent[] = [1, 2].map((count) => ({ kind: 'answer', count }))
 const release: RunEvent = { kind: 'release', epoch: 2, workerId: 'w1' }
 
 async function place(run: RunState): Promise<string> {
@@ -48,9 +50,25 @@ async function read(id: string): Promise<RunState> {
   return { status, ...rest, ...(held ? { workerId } : {}) } as RunState
 }
 
+/** So many waits of the run, answered by one statement. */
+async function answer(id: string, count: number): Promise<string> {
+  await scene.row(
+    `insert into waits (run_id, key, kind, status, since, asked_since, epoch, expires_at)
+     select $1, 'wait' || n, 'time', 'open', now(), now(), 1, now() from generate_series(1, $2::int) n`,
+    [id, count],
+  )
+  const waits = Array.from({ length: count }, (_, n) => ({ runId: id, key: `wait${n + 1}` }))
+  const { answers: answered } = await answerWaits(
+    scene.store,
+    waits.map((wait) => ({ ...wait, outcome: { kind: 'time' } })),
+  )
+  return answered.length === count ? 'moved' : 'lost'
+}
+
 /** What the statements answer, in the words of the pure module. */
 async function happen(id: string, event: RunEvent): Promise<string> {
   if (event.kind === 'claim') return (await scene.claim(id, event.epoch, event.workerId)) ? 'moved' : 'lost'
+  if (event.kind === 'answer') return await answer(id, event.count)
   const commandOf = () => {
     if (event.kind === 'suspend') return suspendOf(id, event.seen, event.epoch, event.workerId)
     if (event.kind === 'complete') return completeOf(id, event.epoch, event.workerId)
@@ -63,11 +81,13 @@ async function happen(id: string, event: RunEvent): Promise<string> {
 }
 
 const cases = states.flatMap((state) =>
-  [...byHolder(1), ...byHolder(2), ...byHolder(3), release].map((event): [string, RunState, RunEvent] => [
-    `${state.status}${'workerId' in state ? ` (${state.workerId ?? 'nobody'})` : ''}: ${Object.values(event).join(' ')}`,
-    state,
-    event,
-  ]),
+  [...byHolder(1), ...byHolder(2), ...byHolder(3), release, ...answers].map(
+    (event): [string, RunState, RunEvent] => [
+      `${state.status}${'workerId' in state ? ` (${state.workerId ?? 'nobody'})` : ''}: ${Object.values(event).join(' ')}`,
+      state,
+      event,
+    ],
+  ),
 )
 
 describe('the statements do what the pure module says', () => {
@@ -76,7 +96,8 @@ describe('the statements do what the pure module says', () => {
     const expected = runTransition(state, event)
     const said = await happen(id, event)
     // To the worker its command was done, whether now or before.
-    const kinds = expected.kind === 'moved' && event.kind !== 'claim' ? ['done'] : [expected.kind]
+    const byCommand = event.kind !== 'claim' && event.kind !== 'answer'
+    const kinds = expected.kind === 'moved' && byCommand ? ['done'] : [expected.kind]
     expect(kinds).toContain(said)
     expect(await read(id)).toEqual(expected.kind === 'moved' ? expected.run : state)
   })
