@@ -21,7 +21,7 @@ export interface DeskPartsOptions {
 /** The desk with all it stands on. Its producer is its own: no task waits behind an event of a run. */
 export function deskOf({ config, activity, api, counts, waiting }: DeskPartsOptions): CommandDesk {
   const { store, broker, events, prefix, log, clock, serverClock } = api
-  const { timers, selfRead, pending } = waiting
+  const { timers, selfRead, looks, pending } = waiting
   const queues = createWorkerQueues(store)
   const streams = createStreamDirectory({
     topics: broker.topics,
@@ -41,7 +41,7 @@ export function deskOf({ config, activity, api, counts, waiting }: DeskPartsOpti
     events,
     publisher,
     runWaits: async (items) =>
-      await runWaits({ store, serverClock, selfRead, timers, pending, metrics, lookbackMs }, items),
+      await runWaits({ store, serverClock, selfRead, looks, timers, pending, metrics, lookbackMs }, items),
     queueOf: async (workerId) => await queues.of(workerId),
   })
 }

@@ -4,6 +4,7 @@ import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@h
 import { countOpenWaits, dropOldResponses, type ServerClock, type Store } from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
+import type { Looks } from '../waits/looks.ts'
 import { createFilterMatch, type SelfRead } from '../waits/self-read.ts'
 import { correlate } from './correlate.ts'
 import { createCorrelator } from './correlator.ts'
@@ -19,6 +20,7 @@ export interface CorrelationOptions {
   /** Of a stream that is waited on before it has a Kafka topic. */
   streamPartitions: number
   selfRead: SelfRead
+  looks: Pick<Looks, 'begin'>
   events: RunEvents
   counts: OrchestratorMetrics
   log: Logger

@@ -9,7 +9,7 @@ import {
   type StreamToOpen,
   streamsToOpen,
 } from '@headrace/store'
-import type { SelfRead } from '../waits/self-read.ts'
+import type { Looks } from '../waits/looks.ts'
 import { endsPassed } from './passed.ts'
 
 export interface OpeningOptions {
@@ -18,7 +18,7 @@ export interface OpeningOptions {
   prefix: string
   /** Makes the Kafka topic of a stream that is waited on before it has one, where that is allowed. */
   streams: Pick<StreamDirectory, 'ensure' | 'forget'>
-  selfRead: SelfRead
+  looks: Pick<Looks, 'begin'>
   log: Logger
   clock: Clock
   metrics: Metrics
@@ -38,13 +38,13 @@ const SOON_LOOKS = 30
  * that were asked for before, which stay good.
  */
 export function createOpening(options: OpeningOptions): Duty {
-  const { store, clock, selfRead } = options
+  const { store, clock, looks } = options
   /** The ends that the correlator has to pass for a stream, by stream and what was asked for. */
   const endsOf = new Map<string, ReadonlyMap<number, number>>()
   let soon = 0
 
   async function openWaits(): Promise<void> {
-    await selfRead(await openPendingWaits(store))
+    await looks.begin(await openPendingWaits(store))
   }
 
   /** Takes the ends that have to be passed, for streams that are projected far enough. One that fails stops no other. */

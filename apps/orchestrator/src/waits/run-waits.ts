@@ -5,10 +5,12 @@ import {
   registerWaits,
   type ServerClock,
   type Store,
+  type WaitRef,
   type WaitRegistration,
 } from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { Timers } from '../timers/timers.ts'
+import type { Looks } from './looks.ts'
 import type { SelfRead } from './self-read.ts'
 
 /** A worker's `wait` or `look`. */
@@ -21,6 +23,7 @@ export interface RunWaitsOptions {
   store: Store
   serverClock: ServerClock
   selfRead: SelfRead
+  looks: Pick<Looks, 'begin'>
   timers: Pick<Timers, 'expect' | 'answerDue'>
   /** A wait was registered on a stream that is not open for it yet. */
   pending: () => void
@@ -73,7 +76,7 @@ const LOST: Exclude<WaitRegistration, { kind: 'registered' }> = { kind: 'lost' }
  * open yet looks when it is.
  */
 async function answerAtOnce(
-  { selfRead, timers, serverClock }: RunWaitsOptions,
+  { selfRead, looks, timers, serverClock }: RunWaitsOptions,
   commands: readonly WaitCommand[],
 ): Promise<void> {
   const now = serverClock.now()
@@ -85,9 +88,15 @@ async function answerAtOnce(
     else timers.expect(dueMs)
   }
   if (isDue) await timers.answerDue()
-  const events = commands.filter(({ wait }) => wait.kind === 'event')
-  await selfRead(events.map(({ run_id: runId, key }) => ({ runId, key })))
+  const { plain = [], filtered = [] } = Object.groupBy(
+    commands.filter(({ wait }) => wait.kind === 'event'),
+    ({ wait }) => (wait.kind === 'event' && wait.filter !== null ? 'filtered' : 'plain'),
+  )
+  // One look for all that read a single row; each for itself that may have to read a day of them.
+  await Promise.all([selfRead(plain.map(refOf)), looks.begin(filtered.map(refOf))])
 }
+
+const refOf = ({ run_id: runId, key }: WaitCommand): WaitRef => ({ runId, key })
 
 async function readReplies(
   store: Store,

@@ -6,6 +6,7 @@ import { createCorrelation } from '../correlation/correlation.ts'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 import { createTimers, type Timers } from '../timers/timers.ts'
+import { createLooks, type Looks } from './looks.ts'
 import { createSelfRead, type SelfRead } from './self-read.ts'
 import { waitSweeps } from './wait-sweeps.ts'
 
@@ -13,6 +14,7 @@ import { waitSweeps } from './wait-sweeps.ts'
 export interface WaitParts {
   timers: Timers
   selfRead: SelfRead
+  looks: Looks
   /** A wait was registered on a stream that is not open for it yet. */
   pending: () => void
   /** To be started and stopped. */
@@ -41,6 +43,7 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
     ...shared,
   })
   const selfRead = createSelfRead({ store, events, log, clock })
+  const looks = createLooks({ selfRead, log, clock })
   const { prefix, streamPartitions } = config.kafka
   const correlation = createCorrelation({
     store,
@@ -49,6 +52,7 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
     streamPartitions,
     serverClock,
     selfRead,
+    looks,
     events,
     counts,
     ...shared,
@@ -56,7 +60,8 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
   return {
     timers,
     selfRead,
+    looks,
     pending: () => correlation.pending(),
-    parts: [timers, ...waitSweeps({ store, selfRead, counts, ...shared }), ...correlation.parts],
+    parts: [timers, ...waitSweeps({ store, looks, counts, ...shared }), ...correlation.parts],
   }
 }

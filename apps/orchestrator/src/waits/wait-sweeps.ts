@@ -1,11 +1,11 @@
 import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
 import { type Store, sweepEndedWaits, uncheckedWaits, type WaitRef } from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
-import type { SelfRead } from './self-read.ts'
+import type { Looks } from './looks.ts'
 
 export interface WaitSweepsOptions {
   store: Store
-  selfRead: SelfRead
+  looks: Looks
   counts: OrchestratorMetrics
   log: Logger
   clock: Clock
@@ -25,7 +25,7 @@ const ENDED_MAX = 1_000
  * What a death leaves behind: waits that were committed and have not looked for their answer, and open waits of runs that
  * have ended, since neither an end nor a cancel touches waits (they lock in the other order).
  */
-export function waitSweeps({ store, selfRead, counts, ...shared }: WaitSweepsOptions): Duty[] {
+export function waitSweeps({ store, looks, counts, ...shared }: WaitSweepsOptions): Duty[] {
   return [
     createDuty({
       ...shared,
@@ -33,9 +33,10 @@ export function waitSweeps({ store, selfRead, counts, ...shared }: WaitSweepsOpt
       everyMs: UNCHECKED_EVERY_MS,
       runOnce: async () => {
         const refs = await uncheckedWaits(store, { olderThanMs: UNCHECKED_MS, limit: UNCHECKED_MAX })
-        if (refs.length === 0) return null
-        counts.sweptWaits.inc({ kind: 'unchecked' }, refs.length)
-        await selfRead(refs)
+        const left = looks.idle(refs)
+        if (left.length === 0) return null
+        counts.sweptWaits.inc({ kind: 'unchecked' }, left.length)
+        await looks.begin(left)
         return refs.length >= UNCHECKED_MAX ? 'again' : null
       },
     }),
