@@ -7,6 +7,16 @@ import { LinkClosedError } from './worker-link.ts'
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const release = (epoch: number): Command => ({ kind: 'release', run_id: 'r', epoch })
+const publishTo = (topic: string): Command => ({
+  kind: 'publish',
+  run_id: 'r',
+  epoch: 1,
+  key: topic,
+  topic,
+  event_type: null,
+  data: 'null',
+  event_key: null,
+})
 const done: CommandReply = { kind: 'done' }
 const answer = (status: number, body: object): HttpAnswer => ({
   status,
@@ -29,7 +39,7 @@ function open(respond: (request: CommandsRequest, attempt: number) => HttpAnswer
   } as unknown as OrchestratorRoute
   const link = new HttpLink({ workerId: 'w', route, log: silent, onUnknownWorker })
   const epochs = () => requests.map(({ commands }) => commands.map((one) => ('epoch' in one ? one.epoch : 0)))
-  return { link, epochs, onUnknownWorker }
+  return { link, requests, epochs, onUnknownWorker }
 }
 
 describe('the link', () => {
@@ -94,5 +104,39 @@ describe('the link', () => {
     const large = (epoch: number): Command => ({ kind: 'complete', run_id: 'r', epoch, output })
     await Promise.all([1, 2, 3, 4, 5].map(async (epoch) => await link.send(large(epoch))))
     expect(epochs()).toEqual([[1, 2], [3, 4], [5]])
+  })
+
+  test('keeps publishes out of the way of everything else, and each stream out of the way of the others', async () => {
+    let stalls = true
+    const stalled: string[] = []
+    const { link, requests } = open((request) => {
+      const topics = request.commands.flatMap((one) => (one.kind === 'publish' ? [one.topic] : []))
+      if (!stalls || !topics.includes('slow/1')) return allDone(request)
+      stalled.push(...topics)
+      return answer(503, { code: 'kafka_unavailable', detail: '' })
+    })
+    const slow = [link.send(publishTo('slow/1')), link.send(publishTo('slow/2'))]
+    const quick = [link.send(release(1)), link.send(publishTo('quick/1')), link.send(release(2))]
+    expect(await Promise.all(quick)).toEqual([done, done, done])
+    // Answered by a refusal that will pass: the same request goes on being made, and nothing else is held up by it.
+    while (stalled.length < 4) await link.send(release(3))
+    expect(stalled.slice(0, 4)).toEqual(['slow/1', 'slow/2', 'slow/1', 'slow/2'])
+    expect(link.pending).toBe(2)
+    stalls = false
+    expect(await Promise.all(slow)).toEqual([done, done])
+    expect(link.pending).toBe(0)
+    for (const { commands } of requests)
+      expect(
+        new Set(commands.map((one) => (one.kind === 'publish' ? one.topic.split('/')[0] : ''))),
+      ).toHaveLength(1)
+  })
+
+  test('closes all its lanes', async () => {
+    const { link } = open(async () => await new Promise(() => {}))
+    const sent = [link.send(release(1)), link.send(publishTo('a/b')), link.send(publishTo('c/d'))]
+    link.close()
+    for (const one of await Promise.allSettled(sent))
+      expect(one).toMatchObject({ status: 'rejected', reason: expect.any(LinkClosedError) as unknown })
+    await expect(link.send(publishTo('a/b'))).rejects.toBeInstanceOf(LinkClosedError)
   })
 })

@@ -2,7 +2,7 @@ import { describe, expect, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
 import type { Client, RunHandle } from '../client/index.ts'
 import { defineEvent } from './define-event.ts'
-import type { Event } from './event.ts'
+import type { Event, PublishedEvent } from './event.ts'
 import type { Jsonify } from './jsonify.ts'
 import { workflow, type Workflow } from './workflow.ts'
 
@@ -79,6 +79,51 @@ describe('types', () => {
     expect(approval.event({ params: { id: 'order-123', who: 'me' }, data: { ok: true } })).toEqual({
       topic: 'approvals/order-123/by/me',
       data: { ok: true },
+    })
+  })
+
+  test('a publish from inside takes the schema’s input, parameters where the topic has some, and no id of its own', () => {
+    workflow({ id: 'publishes' }, async (ctx) => {
+      const place = await ctx.step.publishEvent('a', orderCreated, { data: { order_id: '1', total: '5' } })
+      expectTypeOf(place).toEqualTypeOf<PublishedEvent>()
+      await ctx.step.publishEvent('b', approval, { params: { id: '1', who: 'me' }, data: { ok: true } })
+      await ctx.step.publishEvent('c', {
+        topic: 'orders/created',
+        data: { any: 1 },
+        eventType: 'x',
+        key: 'k',
+      })
+      // @ts-expect-error: total is a string before the schema
+      await ctx.step.publishEvent('d', orderCreated, { data: { order_id: '1', total: 5 } })
+      // @ts-expect-error: who is missing
+      await ctx.step.publishEvent('e', approval, { params: { id: '1' }, data: { ok: true } })
+      // @ts-expect-error: the id is the run's and the step's
+      await ctx.step.publishEvent('f', { topic: 'orders/created', data: 1, id: 'mine' })
+      // @ts-expect-error: data is required
+      await ctx.step.publishEvent('g', orderCreated)
+    })
+  })
+
+  test('a wait gives the event, its data by the schema’s output', () => {
+    workflow({ id: 'waits' }, async (ctx) => {
+      const order = await ctx.step.waitForEvent('a', orderCreated)
+      expectTypeOf(order).toEqualTypeOf<Event<{ order_id: string; total: number }>>()
+      await ctx.step.waitForEvent('b', orderCreated, { timeout: '5m', if: 'true', since: new Date() })
+      const by = await ctx.step.waitForEvent('c', approval, { params: { id: '1', who: 'me' }, since: '10m' })
+      expectTypeOf(by.data).toEqualTypeOf<{ ok: boolean }>()
+      const plain = await ctx.step.waitForEvent('d', { topic: 'orders/created', timeout: 300, since: 'run' })
+      expectTypeOf(plain).toEqualTypeOf<Event>()
+      expectTypeOf(plain.data).toBeUnknown()
+      expectTypeOf(ctx.step.sleep('e', '5m')).resolves.toBeVoid()
+      expectTypeOf(ctx.step.sleepUntil('f', new Date())).resolves.toBeVoid()
+      // @ts-expect-error: who is missing
+      await ctx.step.waitForEvent('g', approval, { params: { id: '1' } })
+      // @ts-expect-error: so is everything
+      await ctx.step.waitForEvent('h', approval)
+      // @ts-expect-error: a topic is needed
+      await ctx.step.waitForEvent('i', { timeout: 1 })
+      // @ts-expect-error: 'soon' is no duration
+      await ctx.step.waitForEvent('j', { topic: 'a', timeout: 'soon' })
     })
   })
 
