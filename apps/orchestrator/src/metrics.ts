@@ -74,6 +74,14 @@ function waitMetrics(metrics: Metrics) {
       help: 'Waits that were answered or timed out; unverified: without the proof that no answer was on its way.',
       labels: ['kind', 'outcome'],
     }),
+    answerSeconds: metrics.histogram({
+      name: 'answer_seconds',
+      help: 'Time from an event in its stream’s log to the answer of a wait, also of one that was registered later.',
+    }),
+    filterErrors: metrics.counter({
+      name: 'filter_errors_total',
+      help: 'Events on which a wait’s filter could not be evaluated; they do not answer it.',
+    }),
     resumeSeconds: metrics.histogram({
       name: 'resume_seconds',
       help: 'Time from an answer that queued a parked run to its next claim, where one instance saw both.',

@@ -1,4 +1,4 @@
-import { infra } from '@headrace/testing'
+import { eventually, infra } from '@headrace/testing'
 import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Broker, createBroker } from './broker.ts'
@@ -52,6 +52,26 @@ beforeAll(async () => {
 })
 
 afterAll(async () => await broker.close())
+
+it('the stable end lies before a transaction that is open, and behind what was committed and aborted', async () => {
+  const kafka = new Kafka({ brokers, clientId: 'witness', logLevel: logLevel.NOTHING })
+  const name = `${topic}.open`
+  await broker.topics.ensureTopics([{ name, partitions: 2, config: {} }])
+  const producer = kafka.producer({ idempotent: true, transactionalId: `${name}.tx`, maxInFlightRequests: 1 })
+  await producer.connect()
+  const transaction = await producer.transaction()
+  await transaction.send({ topic: name, messages: [{ value: 'a', partition: 0 }] })
+  expect(await broker.stableEnds(name)).toEqual(
+    new Map([
+      [0, 0],
+      [1, 0],
+    ]),
+  )
+  expect((await broker.offsets(name)).get(0)).toEqual({ low: 0, high: 1 })
+  await transaction.abort()
+  await producer.disconnect()
+  await eventually('the abort is written', async () => (await broker.stableEnds(name)).get(0) === 2)
+})
 
 describe('reading a range of a partition', () => {
   it('gives what was committed, and the end of the log behind an aborted tail', async () => {

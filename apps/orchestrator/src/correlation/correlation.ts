@@ -1,11 +1,17 @@
 import { type Broker, createStreamDirectory, responsesTopic } from '@headrace/broker'
 import { limits } from '@headrace/schemas'
 import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
-import { countOpenWaits, dropOldResponses, type ServerClock, type Store } from '@headrace/store'
+import {
+  countOpenWaits,
+  dropOldResponses,
+  type FilterMatch,
+  type ServerClock,
+  type Store,
+} from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 import type { Looks } from '../waits/looks.ts'
-import { createFilterMatch, type SelfRead } from '../waits/self-read.ts'
+import type { SelfRead } from '../waits/self-read.ts'
 import { correlate } from './correlate.ts'
 import { createCorrelator } from './correlator.ts'
 import { createOpening } from './opening.ts'
@@ -20,6 +26,7 @@ export interface CorrelationOptions {
   /** Of a stream that is waited on before it has a Kafka topic. */
   streamPartitions: number
   selfRead: SelfRead
+  matches: FilterMatch
   looks: Pick<Looks, 'begin'>
   events: RunEvents
   counts: OrchestratorMetrics
@@ -50,7 +57,7 @@ export function createCorrelation(options: CorrelationOptions): Correlation {
     log,
     clock,
   })
-  const correlating = { ...options, matches: createFilterMatch(log, clock), setAside }
+  const correlating = { ...options, setAside }
   const streams = createStreamDirectory({
     topics: broker.topics,
     prefix,

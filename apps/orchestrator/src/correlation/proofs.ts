@@ -62,7 +62,7 @@ export class Proofs {
     let groups: Group[] = []
     try {
       groups = await this.#groupsOf(due)
-      await this.#begin(groups, { dueMs: dueMsOf(due), before, halted })
+      await this.#begin(groups, { due, before, halted })
       await this.#advance(groups, progressOf(await this.#options.projection(streams)))
     } catch (error) {
       if (!(error instanceof BrokerError)) throw error
@@ -99,18 +99,20 @@ export class Proofs {
     return [...groups.values()]
   }
 
+  /** Takes the ends of streams; also for pending waits, whose stream may be gone before it was ever opened. */
   async #begin(
     groups: readonly Group[],
-    { dueMs, before, halted }: { dueMs: number; before: Map<string, Progress>; halted: Set<string> },
+    { due, before, halted }: { due: readonly DueWait[]; before: Map<string, Progress>; halted: Set<string> },
   ): Promise<void> {
     const begun = groups.filter(({ name }) => !this.#proofs.has(name))
+    const pending = due.filter(({ status }) => status === 'pending')
     const ends = new Map<string, ReadonlyMap<number, number> | null>()
-    for (const { stream } of begun)
+    for (const { stream } of [...begun, ...pending])
       if (!ends.has(stream)) ends.set(stream, await this.#sourceEnds(stream, before.get(stream)))
+    for (const [stream, sourceEnds] of ends) if (sourceEnds === null) halted.add(stream)
     for (const { name, stream } of begun) {
-      const sourceEnds = ends.get(stream) ?? null
-      if (sourceEnds === null) halted.add(stream)
-      else this.#proofs.set(name, { dueMs, sourceEnds, responseEnd: null })
+      const sourceEnds = ends.get(stream)
+      if (sourceEnds) this.#proofs.set(name, { dueMs: dueMsOf(due), sourceEnds, responseEnd: null })
     }
   }
 

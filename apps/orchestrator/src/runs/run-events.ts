@@ -68,8 +68,10 @@ export function createRunEvents({
     },
     queued,
     answered({ answers, queued: seeds }) {
-      for (const { kind, status, unverified } of answers)
+      for (const { kind, status, unverified, logTimeMs, answeredAtMs } of answers) {
         metrics.answers.inc({ kind, outcome: unverified ? 'unverified' : status })
+        if (logTimeMs !== null) metrics.answerSeconds.observe(Math.max(0, answeredAtMs - logTimeMs) / 1_000)
+      }
       for (const { runId, epoch } of seeds) {
         const [oldest] = resuming.size >= RESUMING_MAX ? resuming.keys() : []
         if (oldest !== undefined) resuming.delete(oldest)

@@ -1,7 +1,7 @@
 import { compileFilter } from '@headrace/core'
-import type { WireEvent } from '@headrace/schemas'
 import { type Clock, limited, type Logger } from '@headrace/service'
-import { answerFromResponses, type Store, type WaitRef } from '@headrace/store'
+import { answerFromResponses, type FilterMatch, type Store, type WaitRef } from '@headrace/store'
+import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 
 /**
@@ -13,12 +13,10 @@ export type SelfRead = (refs: readonly WaitRef[]) => Promise<void>
 export interface SelfReadOptions {
   store: Store
   events: RunEvents
-  log: Logger
-  clock: Clock
+  matches: FilterMatch
 }
 
-export function createSelfRead({ store, events, log, clock }: SelfReadOptions): SelfRead {
-  const matches = createFilterMatch(log, clock)
+export function createSelfRead({ store, events, matches }: SelfReadOptions): SelfRead {
   return async (refs) => {
     if (refs.length === 0) return
     events.answered(await answerFromResponses(store, refs, matches))
@@ -29,12 +27,17 @@ export function createSelfRead({ store, events, log, clock }: SelfReadOptions): 
 const SAY_EVERY_MS = 1_000
 
 /** Whether an event passes a wait's filter. One that cannot be evaluated on an event does not match it, and is said. */
-export function createFilterMatch(log: Logger, clock: Clock): (filter: string, event: WireEvent) => boolean {
+export function createFilterMatch(
+  log: Logger,
+  clock: Clock,
+  { filterErrors }: Pick<OrchestratorMetrics, 'filterErrors'>,
+): FilterMatch {
   const said = limited(log, 'wait.filter', SAY_EVERY_MS, clock)
   return (filter, event) => {
     const compiled = compileFilter(filter)
     if (compiled.kind === 'invalid') return false
     return compiled.matches(event, (reason) => {
+      filterErrors.inc()
       const { topic, stream, partition, sequence_id: sequenceId } = event
       said.warn(
         {

@@ -7,7 +7,7 @@ import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 import { createTimers, type Timers } from '../timers/timers.ts'
 import { createLooks, type Looks } from './looks.ts'
-import { createSelfRead, type SelfRead } from './self-read.ts'
+import { createFilterMatch, createSelfRead, type SelfRead } from './self-read.ts'
 import { waitSweeps } from './wait-sweeps.ts'
 
 /** What answers waits. */
@@ -42,7 +42,8 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
     events,
     ...shared,
   })
-  const selfRead = createSelfRead({ store, events, log, clock })
+  const matches = createFilterMatch(log, clock, counts)
+  const selfRead = createSelfRead({ store, events, matches })
   const looks = createLooks({ selfRead, log, clock })
   const { prefix, streamPartitions } = config.kafka
   const correlation = createCorrelation({
@@ -52,6 +53,7 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
     streamPartitions,
     serverClock,
     selfRead,
+    matches,
     looks,
     events,
     counts,
