@@ -135,7 +135,7 @@ async function isMade(streams: OpeningOptions['streams'], stream: string): Promi
   }
 }
 
-export const isUnknownTopic = (error: unknown): boolean =>
+const isUnknownTopic = (error: unknown): boolean =>
   error instanceof BrokerError && error.code === 'unknown_topic'
 
 async function endsOfResponses({

@@ -13,7 +13,7 @@ export type Eventually = (
 const SETTLED_MS = 100_000
 
 type WaitOptions = Parameters<typeof waitCommand>[3]
-export interface WaitState {
+interface WaitState {
   status: string
   unverified: boolean
   /** What the step was given: an event, or an error. */
