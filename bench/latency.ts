@@ -52,7 +52,7 @@ export async function measureLatency(stage: Stage): Promise<LatencyRow> {
       const [place = '', at = ''] = line.split(' ')
       return [place, Number(at)]
     })
-    .filter(([place]) => !warm.has(place))
+    .filter(([place]) => accepted.has(place) && !warm.has(place))
     .map(([place, at]) => since(place, at))
   const completed = ended.filter(({ place }) => !warm.has(place)).map(({ place, at }) => since(place, at))
   const row = (values: number[]) => ({

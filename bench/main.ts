@@ -6,9 +6,10 @@ import { measureRecovery } from './recovery.ts'
 import { openStage } from './stage.ts'
 import { measureStarting } from './starting.ts'
 import { measureThroughput, type ThroughputRow } from './throughput.ts'
+import { measureAnswers, measureParked } from './waits.ts'
 
 /**
- * `npm run bench [-- throughput latency publishing recovery starting]`: measures all, or what is named, and prints a
+ * `npm run bench [-- throughput latency publishing recovery answers parked starting]`: measures all, or what is named, and prints a
  * table and JSON (also in .cache/bench.json). Absolute times belong to this machine; compare ratios of one run.
  */
 const wanted = process.argv.slice(2)
@@ -18,7 +19,7 @@ const concurrencies = [100, 300, 1_000]
 const results: Record<string, unknown> = {
   machine: { cores: availableParallelism(), model: cpus()[0]?.model, node: process.version },
 }
-if (['throughput', 'latency', 'publishing', 'recovery'].some(measures)) {
+if (['throughput', 'latency', 'publishing', 'recovery', 'answers', 'parked'].some(measures)) {
   const stage = await openStage()
   try {
     if (measures('throughput')) {
@@ -43,6 +44,16 @@ if (['throughput', 'latency', 'publishing', 'recovery'].some(measures)) {
       const row = await measureRecovery(stage)
       console.table([row])
       results['recovery_seconds'] = row
+    }
+    if (measures('answers')) {
+      const row = await measureAnswers(stage)
+      console.table({ resumed: row.resumed_ms })
+      results['answers'] = row
+    }
+    if (measures('parked')) {
+      const row = await measureParked(stage)
+      console.table({ before: row.before, parked: row.parked })
+      results['parked'] = row
     }
   } finally {
     await stage.end()

@@ -26,8 +26,16 @@ const latency = workflow(
   },
 )
 
+const waits = workflow({ id: 'bench_waits', triggerOnEvent: 'bench/asks/**' }, async (ctx, { events }) => {
+  const { n } = events[0].data as { n: number }
+  await ctx.step.waitForEvent('answer', { topic: `bench_answers/${n}`, timeout: '1h' })
+  return await ctx.step.run('after', () => {
+    appendFileSync(journal, `answer/${n} ${performance.timeOrigin + performance.now()}\n`)
+  })
+})
+
 const concurrency = process.env['HEADRACE_TEST_CONCURRENCY']
 await new Worker({
-  workflows: [throughput, latency],
+  workflows: [throughput, latency, waits],
   ...(concurrency === undefined ? {} : { concurrency: Number(concurrency) }),
 }).run()

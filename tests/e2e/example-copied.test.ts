@@ -12,12 +12,12 @@ import {
   testFolder,
 } from '@headrace/testing'
 import { beforeAll, expect, test } from 'vitest'
-import { allEnded, liveWorkers, startPlatform } from '../harness/platform.ts'
+import { allEnded, getJson, liveWorkers, startPlatform } from '../harness/platform.ts'
 import { type PackageRegistry, startPackageRegistry } from '../harness/package-registry.ts'
 
 const run = promisify(execFile)
 const example = join(REPOSITORY, 'examples', 'event-triggered')
-const files = ['workflows.ts', 'worker.ts', '.env.example', 'package.json', 'README.md']
+const files = ['workflows.ts', 'conversations.ts', 'worker.ts', '.env.example', 'package.json', 'README.md']
 let registry: PackageRegistry
 let folder: string
 let env: NodeJS.ProcessEnv
@@ -117,14 +117,30 @@ test('copied to a folder of its own, the example does what its README says', asy
     (await liveWorkers(gateway.url)).some((one) => one.partitions.length > 0),
   )
   const curls = commands.filter((command) => command.startsWith('curl'))
-  expect(curls).toHaveLength(3)
+  expect(curls).toHaveLength(9)
   const answers: string[] = []
   for (const curl of curls) answers.push(await shell(curl.replaceAll('http://localhost:8080', gateway.url)))
   expect(JSON.parse(answers[0] ?? '')).toMatchObject({
     events: [{ topic: 'orders/created', stream: 'orders' }],
   })
   expect(JSON.parse(answers[1] ?? '')).toHaveProperty('data')
-  const [ended] = await allEnded(gateway.url, 'on_order_created', 1)
-  expect(ended?.status).toBe('completed')
+  // Two orders: one published by hand, one by the run of `checkout`.
+  for (const [workflow, count] of [
+    ['on_order_created', 2],
+    ['checkout', 1],
+    ['responder', 1],
+  ] as const)
+    for (const { status } of await allEnded(gateway.url, workflow, count))
+      expect({ workflow, status }).toEqual({ workflow, status: 'completed' })
+  for (const [workflow, output] of [
+    ['approve_order', { order_id: 'order-123', approved: true }],
+    ['requester', { result: 'process is done' }],
+  ] as const) {
+    const [ended] = await allEnded(gateway.url, workflow, 1)
+    expect(await getJson(`${gateway.url}/v1/runs/${ended?.id}`)).toMatchObject({
+      status: 'completed',
+      output,
+    })
+  }
   await worker.killTree()
 })

@@ -1,16 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { workflow, Worker, type WorkflowContext } from '@headrace/sdk'
+import { workflow, Worker } from '@headrace/sdk'
 import { openStore } from '@headrace/store'
 import { passGate } from './gate.ts'
-import { type JournalEntry, writeJournal } from './journal.ts'
+import { waitingWorkflows } from './waiting-workflows.ts'
+import { createWitness } from './witness.ts'
 
-/**
- * The worker of the process tests. It writes down each body as it begins, and asks Postgres first whether the body's
- * result is stored already: then it ran again although it must not, whatever the timing.
- */
+/** The worker of the process tests, with the workflows that a test names. */
 const setting = (name: string): string => process.env[name] ?? ''
-const journal = setting('HEADRACE_TEST_JOURNAL')
 const gate = setting('HEADRACE_TEST_GATE')
 const store = openStore({
   url: setting('HEADRACE_TEST_DATABASE_URL') || databaseOfDev(),
@@ -24,36 +21,8 @@ function databaseOfDev(): string {
   return `postgres://headrace:${readFileSync(join(folder, 'password'), 'utf8').trim()}@127.0.0.1:${port}/headrace`
 }
 
-interface Events {
-  events: readonly { sequenceId: number; data: unknown }[]
-}
-
-function note(
-  what: JournalEntry['what'],
-  ctx: WorkflowContext,
-  input: Events,
-  step: string | null = null,
-): void {
-  const sequenceIds = input.events.map((event) => event.sequenceId)
-  writeJournal(journal, {
-    what,
-    workflow: ctx.run.workflow,
-    run: ctx.run.id,
-    step,
-    pid: process.pid,
-    sequenceIds,
-    at: Date.now(),
-  })
-}
-
-async function body(ctx: WorkflowContext, input: Events, step: string): Promise<string> {
-  const { rowCount } = await store.general.query('select from steps where run_id = $1 and key = $2', [
-    ctx.run.id,
-    step,
-  ])
-  note(rowCount === 0 ? 'body' : 'rerun', ctx, input, step)
-  return `${step} of ${ctx.run.id}`
-}
+const witness = createWitness({ journal: setting('HEADRACE_TEST_JOURNAL'), store })
+const { note, body } = witness
 
 /** Three steps, each of which stands on the one before. */
 const threeSteps = workflow({ id: 'three_steps', triggerOnEvent: 'load/**' }, async (ctx, input) => {
@@ -93,6 +62,8 @@ const other = workflow({ id: 'only_other', triggerOnEvent: 'only/other' }, async
 })
 
 const wanted = new Set(setting('HEADRACE_TEST_WORKFLOWS').split(','))
-const workflows = [threeSteps, tenAtATime, gated, one, other].filter(({ id }) => wanted.has(id))
+const workflows = [threeSteps, tenAtATime, gated, one, other, ...waitingWorkflows(witness, gate)].filter(
+  ({ id }) => wanted.has(id),
+)
 await new Worker({ workflows }).run()
 await store.close()

@@ -1,0 +1,86 @@
+import { WaitTimeoutError, workflow } from '@headrace/sdk'
+import { passGate } from './gate.ts'
+import type { Witness } from './witness.ts'
+
+/** What an event that starts one of these workflows says. */
+export interface Asked {
+  /** The topic to wait on. */
+  on: string
+  timeout?: number
+  if?: string
+  count?: number
+}
+
+/** Workflows that wait, for the process tests. */
+export const waitingWorkflows = ({ note, body }: Witness, gate: string) => [
+  /** One step, one wait, one step. */
+  workflow({ id: 'asks', triggerOnEvent: 'asks/**' }, async (ctx, input) => {
+    note('handler', ctx, input)
+    const asked = input.events[0].data as Asked
+    await ctx.step.run('before', async () => await body(ctx, input, 'before'))
+    const answer = await ctx.step.waitForEvent('answer', {
+      topic: asked.on,
+      timeout: asked.timeout ?? '1h',
+      ...(asked.if === undefined ? {} : { if: asked.if }),
+    })
+    await ctx.step.run('after', async () => await body(ctx, input, 'after'))
+    return { topic: answer.topic, data: answer.data, sequence_id: answer.sequenceId }
+  }),
+
+  /** Comes to its wait only when the test opens the gate. */
+  workflow({ id: 'late', triggerOnEvent: 'late/**' }, async (ctx, input) => {
+    const asked = input.events[0].data as Asked
+    await ctx.step.run('held', async () => {
+      await body(ctx, input, 'held')
+      await passGate(gate)
+    })
+    const answer = await ctx.step.waitForEvent('answer', { topic: asked.on, timeout: '1h' })
+    return { data: answer.data }
+  }),
+
+  /** Waits so many times on one topic, with a step after each. */
+  workflow({ id: 'loops', triggerOnEvent: 'loops/**' }, async (ctx, input) => {
+    note('handler', ctx, input)
+    const { on, count = 10 } = input.events[0].data as Asked
+    const taken: unknown[] = []
+    for (let n = 0; n < count; n += 1) {
+      const piece = await ctx.step.waitForEvent(`piece_${n}`, { topic: on, timeout: '1h' })
+      taken.push((piece.data as { n: number }).n)
+      await ctx.step.run(`took_${n}`, async () => await body(ctx, input, `took_${n}`))
+    }
+    return taken
+  }),
+
+  /** Nothing but a wait, for tests with thousands of them. */
+  workflow({ id: 'parks', triggerOnEvent: 'parks/**' }, async (ctx, { events }) => {
+    const { on } = events[0].data as Asked
+    const answer = await ctx.step.waitForEvent('answer', { topic: on, timeout: '1h' })
+    return { on, answer: (answer.data as { answer: number }).answer }
+  }),
+
+  workflow({ id: 'hurries', triggerOnEvent: 'hurries/**' }, async (ctx, input) => {
+    const { on, timeout = 1 } = input.events[0].data as Asked
+    try {
+      const answer = await ctx.step.waitForEvent('answer', { topic: on, timeout })
+      return { answer: answer.data }
+    } catch (error) {
+      if (!(error instanceof WaitTimeoutError)) throw error
+      return { timedOut: error.topic, timeoutMs: error.timeoutMs }
+    }
+  }),
+
+  /** Publishes from inside; another workflow follows what it published. */
+  workflow({ id: 'publishes', triggerOnEvent: 'publishes/**' }, async (ctx, input) => {
+    const { on } = input.events[0].data as Asked
+    const sent = await ctx.step.publishEvent('send', {
+      topic: on,
+      data: { from: ctx.run.id },
+      eventType: 'sent',
+    })
+    return { id: sent.id, sequence_id: sent.sequenceId }
+  }),
+  workflow({ id: 'follows', triggerOnEvent: 'published/**' }, async (ctx, input) => {
+    note('handler', ctx, input)
+    return await ctx.step.run('it', async () => await body(ctx, input, 'it'))
+  }),
+]
