@@ -38,10 +38,10 @@ export const answerStatement = statement(
        where r.id = u.run_id and r.status || '' in ('queued', 'running', 'waiting', 'paused')
        for no key update) r),
    found as materialized (
-     select w.*, r.epoch, r.wake, r.workflow, e.stream, e.id, e.source, e.event_type, e.event_key, e.data, e.log_time,
+     select w.*, e.stream, e.id, e.source, e.event_type, e.event_key, e.data, e.log_time,
        case when e.data is null then w.expires_at
          else max(e.log_time) over (partition by w.run_id, e.stream, w.incarnation, w.partition order by w.sequence_id) end as at
-     from w join r on r.id = w.run_id
+     from (select w.*, r.epoch, r.wake, r.workflow from w join r on r.id = w.run_id offset 0) w
      left join lateral (
        (select s.stream, s.id, s.source, s.event_type, s.key as event_key, s.data, s.log_time from responses s
         where s.topic = w.topic and s.incarnation = w.incarnation and s.partition = w.partition and s.sequence_id = w.sequence_id
