@@ -19,8 +19,11 @@ export class HttpOrchestrator {
   readonly dead = new Set<string>()
   readonly #server: Server
   readonly #reply: Omit<RegisterReply, 'worker_id' | 'orchestrator_url'>
-  /** `away`: no answer at all. `postgres_away`: an answer, but no help. `deaf`: no answer to heartbeats. */
-  mode: 'up' | 'away' | 'postgres_away' | 'deaf' = 'up'
+  /**
+   * `away`: no answer at all. `postgres_away`: an answer, but no help. `deaf`: no answer to heartbeats. `kafka_away`: what
+   * holds a publish is not answered with success.
+   */
+  mode: 'up' | 'away' | 'postgres_away' | 'deaf' | 'kafka_away' = 'up'
   /** Given to workers as the orchestrator's address; its own when null. */
   advertised: string | null = null
 
@@ -74,6 +77,8 @@ export class HttpOrchestrator {
       return send(response, 200, { status: 'ok', lost } satisfies HeartbeatReply)
     }
     const { commands } = body as CommandsRequest
+    if (this.mode === 'kafka_away' && commands.some((command) => command.kind === 'publish'))
+      return send(response, 503, { code: 'kafka_unavailable', detail: '' })
     send(response, 200, { replies: this.orchestrator.apply(workerId, commands) })
   }
 

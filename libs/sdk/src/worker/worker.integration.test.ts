@@ -254,6 +254,65 @@ describe('a worker', () => {
     await eventually('and so does its heartbeat', () => orchestrator.heartbeats.length > 0)
   })
 
+  test('lets go of a run that waits, stops without it, and another goes on when the answer comes', async () => {
+    const { orchestrator: memory } = orchestrator
+    const body = vi.fn<() => number>(() => 1)
+    const workflows = [
+      flow(async (ctx) => {
+        const before = await ctx.step.run('before', body)
+        return [before, (await ctx.step.waitForEvent('answer', { topic: 'answers/1' })).data]
+      }),
+    ]
+    const run = memory.create('flow')
+    const first = await startWorker({ workflows, concurrency: 1 })
+    await sendTask(run)
+    await eventually('the run is parked', () => run.status === 'waiting')
+    // Its slot is free: the worker takes another run.
+    const other = memory.create('flow')
+    await sendTask(other)
+    await eventually('the other is parked too', () => other.status === 'waiting')
+    await eventually('nothing is in hand', () => orchestrator.heartbeats.at(-1)?.runs.length === 0)
+    await first.stop()
+    expect(run).toMatchObject({ status: 'waiting', epoch: 1 })
+    memory.emit('answers/1', 'it came')
+    expect(run).toMatchObject({ status: 'queued', epoch: 2 })
+    await startWorker({ workflows })
+    await sendTask(run)
+    await expectCompleted(run.id)
+    await expectCompleted(other.id)
+    expect(JSON.parse(run.output ?? '')).toEqual([1, 'it came'])
+    expect(body).toHaveBeenCalledTimes(2)
+  })
+
+  test('goes on with steps and heartbeats while Kafka takes no publish, and publishes when it does', async () => {
+    const { orchestrator: memory } = orchestrator
+    let attempts = 0
+    const publisher = flow(async (ctx) => {
+      attempts += 1
+      return (await ctx.step.publishEvent('send', { topic: 'requests/1', data: 1 })).sequenceId
+    })
+    const steps = workflow({ id: 'steps' }, async (ctx) => await ctx.step.run('a', () => 1))
+    orchestrator.mode = 'kafka_away'
+    await startWorker({ workflows: [publisher, steps] })
+    const stalled = memory.create('flow')
+    await sendTask(stalled)
+    await eventually('the publish was sent again and again', () => {
+      const sent = orchestrator.requests.filter(({ path }) => path === '/v1/worker/commands')
+      return stalled.status === 'running' && sent.length > 5
+    })
+    const beats = orchestrator.heartbeats.length
+    // Longer than the lease: heartbeats are what keeps it.
+    await eventually('the lease has passed', () => orchestrator.heartbeats.length > beats + 15)
+    const quick = memory.create('steps')
+    await expectCompleted(quick.id)
+    expect(stalled.status).toBe('running')
+    orchestrator.mode = 'up'
+    await expectCompleted(stalled.id)
+    expect(memory.log.map((event) => event.id)).toEqual([`${stalled.id}/send`])
+    expect(orchestrator.registered).toHaveLength(1)
+    expect(attempts).toBe(1)
+  })
+
   test('that stops gives its runs back at their next step boundary', async () => {
     const run = orchestrator.orchestrator.create('flow')
     let release = (): void => {}
