@@ -56,7 +56,9 @@ export class RunBodies {
       random: () => host.random(),
       onRetry: (error, attempt, delayMs) =>
         noteRetry(this.#parts, { event: 'step.retry', key, attempt, delayMs }, error),
-    }).then(ended, fail)
+    })
+      .then(ended)
+      .catch(fail)
   }
 
   /** Sent until it is answered; that Kafka stalls is no attempt of the step. */

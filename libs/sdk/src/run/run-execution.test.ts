@@ -310,26 +310,6 @@ describe('a step', () => {
   })
 })
 
-describe('a handler with retries', () => {
-  test('begins again from its stored steps when its own code throws', async () => {
-    const body = vi.fn<() => number>(() => 1)
-    let tries = 0
-    const bench = new RunBench(
-      flow(async (ctx) => {
-        await ctx.step.run('a', body)
-        tries += 1
-        if (tries < 3) throw new Error('flaky')
-        return await ctx.step.run('b', () => tries)
-      }, noJitter),
-    )
-    bench.claim()
-    expect(await bench.finish()).toBe('completed')
-    expect(bench.result()).toBe(3)
-    expect(body).toHaveBeenCalledTimes(1)
-    expect(bench.delays).toEqual([1_000, 2_000])
-  })
-})
-
 describe('a run that is given back', () => {
   test('goes on to its next step boundary, and no further', async () => {
     const second = vi.fn<() => string>(() => 'b')

@@ -204,7 +204,6 @@ export class RunExecution {
   }
 
   #noticeChange(): void {
-    if (this.#onChange.length === 0) return
     const waiting = this.#onChange
     this.#onChange = []
     for (const resolve of waiting) resolve()
@@ -249,6 +248,8 @@ export class RunExecution {
   #begin(key: string): void {
     const call = this.#calls.get(key)?.call
     if (call === undefined) return
+    // What the ended code did not come to: a body of it would run beside that of the next try. Its publishes are owed (I8).
+    if (this.#returned && call.kind !== 'publish') return
     if ('wait' in call) this.#waits.register(call)
     else this.#bodies.begin(call)
   }
@@ -284,18 +285,18 @@ export class RunExecution {
   }
 
   #goOn(): void {
-    this.#noticeChange()
+    if (this.#onChange.length > 0) this.#noticeChange()
     if (this.#state !== 'running') return
     this.#handOut()
-    if (this.#isAtBoundary()) return this.#giveBack()
-    if (this.#returned) return
+    if (this.#withheld && this.#isAtBoundary()) return this.#giveBack()
+    if (this.#machine.parkedCount === 0 || this.#returned) return
     if (this.#atRest && this.#machine.mayPark) this.#suspend()
-    else this.#waits.look(() => this.#bodies.running > 0)
+    else this.#waits.look(this.#bodies)
   }
 
-  /** Nothing runs, nothing is left to hand out, and a step was kept from starting. */
+  /** A step was kept from starting, nothing runs, and nothing is left to hand out. */
   #isAtBoundary(): boolean {
-    if (!this.#withheld || this.#bodies.running > 0 || !this.#atRest) return false
+    if (this.#bodies.running > 0 || !this.#atRest) return false
     return this.#returned || this.#machine.readyCount === 0
   }
 
@@ -376,7 +377,10 @@ export class RunExecution {
   }
 
   #send(command: Command, answered: (reply: CommandReply) => void): void {
-    this.#host.send(command).then(answered, () => this.#drop('the worker lost its link to the orchestrator'))
+    this.#host
+      .send(command)
+      .then(answered)
+      .catch((error: unknown) => this.#drop(String(error)))
   }
 
   #note(level: 'warn' | 'error', event: string, fields: object, message: string): void {
