@@ -54,9 +54,11 @@ export {
 } from './retry/retry-policy.ts'
 export {
   claimedAlone,
+  FIRST_EPOCH,
   isEnded,
   LOST_CLAIMED_ALONE,
   LOST_MAX,
+  RETRY_EPOCH,
   type RunEvent,
   type RunState,
   runTransition,

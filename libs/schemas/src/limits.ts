@@ -27,6 +27,13 @@ export const limits = {
   /** The end of the year 9999, in ms since 1970: the last time that RFC 3339 can say. */
   timeMsMax: 253_402_300_799_999,
   waitMsMax: 366 * 24 * 3600 * 1000,
+  /** As long as a run may wait. */
+  runTimeoutMsMax: 366 * 24 * 3600 * 1000,
+  runDelayMsMax: 366 * 24 * 3600 * 1000,
+  /** Runs that one bulk request acts on: some seconds of work. */
+  bulkRunsMax: 10_000,
+  /** Runs that a dry run of a bulk request counts. */
+  bulkCountMax: 100_000,
   streamsMax: 200,
   /** Input that travels inside the task record; larger input is returned by the claim. */
   taskInputBytesMax: 32 * 1024,

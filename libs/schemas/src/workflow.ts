@@ -32,10 +32,14 @@ export const triggerDefinitionSchema = z.strictObject({
 })
 export type TriggerDefinition = z.infer<typeof triggerDefinitionSchema>
 
+const timeoutMs = z.int().min(1).max(limits.runTimeoutMsMax).nullable()
+
 export const workflowDefinitionSchema = z.strictObject({
   id: nameSchema,
   queue: queueSchema,
   triggers: z.array(triggerDefinitionSchema).max(20),
   on_deploy: z.enum(['upgrade', 'pin']),
+  /** Of each run: until its first claim, and from then on to its end; null: never. */
+  timeouts: z.strictObject({ start_ms: timeoutMs, run_ms: timeoutMs }).optional(),
 })
 export type WorkflowDefinition = z.infer<typeof workflowDefinitionSchema>

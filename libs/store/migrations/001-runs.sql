@@ -34,7 +34,11 @@ create table runs (
   retry_of uuid,
   attempt int not null default 1,
   blocked_reason text,
+  -- A run that was started with a delay is held until then, with `blocked_reason` delayed.
   run_at timestamptz,
+  -- When it times out: while it has not started, by the start time-out of its workflow; the first claim makes it the end
+  -- of `run_timeout_ms`, or nothing.
+  run_timeout_ms int8,
   expires_at timestamptz,
   traceparent text,
   created_at timestamptz not null default now(),
@@ -65,6 +69,10 @@ create index runs_window_index on runs (trigger_id, stream, partition, first_off
 -- The counts of waiting and paused runs. A run that never waits pays the test of the predicate only.
 create index runs_parked_index on runs (queue, workflow) where status in ('waiting', 'paused');
 
+-- Runs that are held until a time, and runs that time out. Those without pay the test of the predicate only.
+create index runs_delayed_index on runs (run_at) where status = 'queued' and blocked_reason = 'delayed';
+create index runs_expiring_index on runs (expires_at) where expires_at is not null and finished_at is null;
+
 -- No foreign key to runs: it would lock the run once more for every step, and the statements already hold that lock.
 create table steps (
   run_id uuid not null,
@@ -94,14 +102,17 @@ create table run_ids (
 );
 create unique index run_ids_run on run_ids (run_id);
 
--- What the timeline cannot take from runs and steps. One note of a kind an epoch: it also proves a resent release.
+-- What the timeline cannot take from runs, steps and waits. One note of a kind an epoch: it also proves a resent release,
+-- and that a run was retried, with the new run's id as its detail, for as long as the run that was retried is kept.
 create table run_notes (
   run_id uuid not null,
   epoch int not null,
   kind text not null,
+  -- Who had the run in hand when this happened, and since when.
   worker_id text,
+  claimed_at timestamptz,
   detail text,
   at timestamptz not null default now(),
   primary key (run_id, epoch, kind),
-  constraint run_notes_kind check (kind in ('released', 'lost', 'forgotten', 'stolen', 'paused', 'resumed', 'cancelled', 'retried'))
+  constraint run_notes_kind check (kind in ('released', 'parked', 'lost', 'forgotten', 'stolen', 'paused', 'resumed', 'cancelled', 'timed_out', 'retried'))
 );

@@ -22,6 +22,9 @@ create table workflows (
   build text not null,
   queue text not null,
   on_deploy text not null default 'upgrade',
+  -- What its runs begin with: the time until their first claim, and from then on to their end.
+  start_timeout_ms int8,
+  run_timeout_ms int8,
   status text not null default 'live',
   definition jsonb not null,
   created_at timestamptz not null default now(),

@@ -59,6 +59,10 @@ export type RunTransition =
   /** Answers came that the worker had not seen: it is told them and goes on. */
   | { kind: 'woken'; wake: number }
 
+/** Of a run that is started, and of one that retries another: what it has at epoch 1 was copied from that. */
+export const FIRST_EPOCH = 1
+export const RETRY_EPOCH = 2
+
 /** Losses after which a run is claimed by a worker that has nothing else in hand. */
 export const LOST_CLAIMED_ALONE = 2
 /** The loss at which a run is given up: five workers died with it in hand. */

@@ -11,20 +11,25 @@ export interface ClaimRequest {
   wantInput: boolean
 }
 
-/** What claiming and stealing return of the run they took, beside `was` and `input`. */
-export const claimedColumns = `r.id, r.epoch, r.wake, r.worker_id, r.workflow, r.build, r.attempt, r.lost, r.tags,
-     r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.parent_run_id, r.traceparent, r.started_at`
+/** What claiming and stealing return of the run they took, beside `fresh` and `input`. */
+export const claimedColumns = `r.id, r.epoch, r.wake, r.workflow, r.build, r.attempt, r.lost, nullif(r.tags, '{}') as tags,
+     r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.parent_run_id, r.traceparent,
+     (date_part('epoch', r.started_at) * 1000)::int8 as started_ms`
+
+/** The first claim ends the time in which the run had to start, and begins that in which it has to end. */
+export const expiresAtClaim =
+  'expires_at = case when r.started_at is null then now() + make_interval(secs => r.run_timeout_ms / 1000.0) else r.expires_at end'
 
 export interface ClaimedRow {
   id: string
   epoch: number
   wake: number
-  worker_id: string
   workflow: string
   build: string | null
   attempt: number
   lost: number
-  tags: Record<string, string>
+  /** Null: none. */
+  tags: Record<string, string> | null
   trigger_id: string | null
   stream: string | null
   partition: number | null
@@ -32,9 +37,10 @@ export interface ClaimedRow {
   last_offset: number | null
   parent_run_id: string | null
   traceparent: string | null
-  started_at: number
-  /** The status it had: `running` when the same worker claims again. */
-  was: string
+  /** Ms since 1970. */
+  started_ms: number
+  /** It was queued; not, when the same worker claims again. */
+  fresh: boolean
   input: string | null
 }
 
@@ -43,7 +49,7 @@ export interface ClaimedRow {
  * no retry, which begins with copied steps. A step needs a claim before it.
  */
 const surelyWithoutSteps = (row: ClaimedRow): boolean =>
-  row.was === 'queued' && row.epoch === 1 && row.wake === 0 && row.attempt === 1
+  row.fresh && row.epoch === 1 && row.wake === 0 && row.attempt === 1
 
 /** Adds the stored steps, read by a statement later than the claim; index-aligned with `rows`. */
 export async function toClaimedRuns(store: Store, rows: ClaimedRow[]): Promise<ClaimedRun[]> {
@@ -65,7 +71,7 @@ function toClaimedRun(row: ClaimedRow, steps: StoredStep[]): ClaimedRun {
     attempt: row.attempt,
     lost: row.lost,
     input: row.input,
-    tags: row.tags,
+    tags: row.tags ?? {},
     trigger:
       row.trigger_id === null
         ? null
@@ -78,7 +84,7 @@ function toClaimedRun(row: ClaimedRow, steps: StoredStep[]): ClaimedRun {
           },
     parent_run_id: row.parent_run_id,
     traceparent: row.traceparent,
-    started_at: row.started_at,
+    started_at: row.started_ms,
     steps,
   }
 }

@@ -77,13 +77,15 @@ export const flushStatement = statement(
      returning c.trigger_id, c.stream, c.partition),
    started as (
      insert into runs (id, trigger_id, stream, partition, workflow, app, build, queue, trigger_version, incarnation,
-       first_offset, last_offset, events, since, input, tags, traceparent, status, epoch, created_at, queued_at)
+       first_offset, last_offset, events, since, input, tags, traceparent, status, epoch, created_at, queued_at, run_timeout_ms, expires_at)
      select u.id, u.trigger_id, u.stream, u.partition, u.workflow, u.app, u.build, u.queue, u.trigger_version, u.incarnation,
-       u.first_offset, u.last_offset, u.events, to_timestamp(u.since / 1000), u.input, u.tags::jsonb, u.traceparent, 'queued', 1, now(), now()
+       u.first_offset, u.last_offset, u.events, to_timestamp(u.since / 1000), u.input, u.tags::jsonb, u.traceparent, 'queued', 1, now(), now(),
+       w.run_timeout_ms, now() + make_interval(secs => w.start_timeout_ms / 1000.0)
      from unnest($11::uuid[], $12::text[], $13::text[], $14::int[], $15::text[], $16::text[], $17::text[], $18::text[], $19::int[], $20::int[],
          $21::int8[], $22::int8[], $23::int[], $24::float8[], $25::text[], $26::text[], $27::text[])
        u(id, trigger_id, stream, partition, workflow, app, build, queue, trigger_version, incarnation,
          first_offset, last_offset, events, since, input, tags, traceparent)
+     left join lateral (select w.run_timeout_ms, w.start_timeout_ms from workflows w where w.id = u.workflow offset 0) w on true
      where ((u.trigger_id, u.stream, u.partition) in (select trigger_id, stream, partition from moved)) is true
      returning id, epoch)
    select trigger_id, stream, partition, null::uuid as id, null::int as epoch from moved

@@ -45,12 +45,12 @@ const takeBack = (kind: 'lost' | 'forgotten'): string => `
          error = case when own.gives_up then $2 else r.error end,
          finished_at = case when own.gives_up then now() end
      from own where r.id = any (array[own.id])
-     returning r.id, r.epoch, r.workflow, r.queue, r.lost, r.status, own.worker_id, own.epoch as at_epoch,
+     returning r.id, r.epoch, r.workflow, r.queue, r.lost, r.status, own.worker_id, own.claimed_at, own.epoch as at_epoch,
        case when octet_length(r.input) <= $3 then r.input end as input,
        r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.created_at),
    noted as (
-     insert into run_notes (run_id, epoch, kind, worker_id)
-     select id, at_epoch, '${kind}', worker_id from back on conflict do nothing)
+     insert into run_notes (run_id, epoch, kind, worker_id, claimed_at)
+     select id, at_epoch, '${kind}', worker_id, claimed_at from back on conflict do nothing)
    select * from back order by id`
 
 /**
@@ -64,12 +64,12 @@ export const recoverStatement = statement(
      select w.id from workers w
      where w.status = 'dead' and ($1::float8 is null or w.died_at > now() - make_interval(secs => $1::float8 / 1000))),
    own as materialized (
-     select r.id, r.epoch, r.worker_id, r.lost + 1 as lost, r.lost + 1 >= $4 as gives_up
+     select r.id, r.epoch, r.worker_id, r.claimed_at, r.lost + 1 as lost, r.lost + 1 >= $4 as gives_up
      from (select h.id, dead.id as worker_id from dead
            cross join lateral (select r.id from runs r where r.status = 'running' and r.worker_id = dead.id offset 0) h
            order by h.id limit $5) u
      cross join lateral (
-       select r.id, r.epoch, r.worker_id, r.lost from runs r
+       select r.id, r.epoch, r.worker_id, r.claimed_at, r.lost from runs r
        where r.id = u.id and r.worker_id = u.worker_id and r.status || '' = 'running'
        for no key update) r),
    ${takeBack('lost')}`,
@@ -79,10 +79,10 @@ export const recoverStatement = statement(
 export const requeueStatement = statement(
   'requeue_forgotten',
   `with own as materialized (
-     select r.id, r.epoch, r.worker_id, r.lost, false as gives_up
+     select r.id, r.epoch, r.worker_id, r.claimed_at, r.lost, false as gives_up
      from (select * from unnest($4::uuid[], $5::int[]) u(id, epoch) order by id) u
      cross join lateral (
-       select r.id, r.epoch, r.worker_id, r.lost from runs r
+       select r.id, r.epoch, r.worker_id, r.claimed_at, r.lost from runs r
        where r.id = u.id and r.epoch = u.epoch and r.worker_id = $1 and r.status || '' = 'running'
        for no key update) r),
    ${takeBack('forgotten')}`,

@@ -16,12 +16,14 @@ export async function writeWorkflows(
 ): Promise<RegistrationConflict[]> {
   const ids = set.workflows.map((workflow) => workflow.id)
   const { rows } = await client.query<{ id: string }>(
-    `insert into workflows (id, app, build, queue, on_deploy, definition)
-     select u.id, $1, $2, u.queue, u.on_deploy, u.definition::jsonb
-     from unnest($3::text[], $4::text[], $5::text[], $6::text[]) u(id, queue, on_deploy, definition) order by u.id
+    `insert into workflows (id, app, build, queue, on_deploy, definition, start_timeout_ms, run_timeout_ms)
+     select u.id, $1, $2, u.queue, u.on_deploy, u.definition::jsonb, u.start_timeout_ms, u.run_timeout_ms
+     from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::int8[])
+       u(id, queue, on_deploy, definition, start_timeout_ms, run_timeout_ms) order by u.id
      on conflict (id) do update
      set app = excluded.app, build = excluded.build, queue = excluded.queue, on_deploy = excluded.on_deploy,
-         definition = excluded.definition, status = case workflows.status when 'paused' then 'paused' else 'live' end,
+         definition = excluded.definition, start_timeout_ms = excluded.start_timeout_ms,
+         run_timeout_ms = excluded.run_timeout_ms, status = case workflows.status when 'paused' then 'paused' else 'live' end,
          retired_at = null, updated_at = now()
      where workflows.app = excluded.app or workflows.status = 'retired'
      returning id`,
@@ -32,6 +34,8 @@ export async function writeWorkflows(
       set.workflows.map((workflow) => workflow.queue),
       set.workflows.map((workflow) => workflow.on_deploy),
       set.workflows.map((workflow) => JSON.stringify(workflow)),
+      set.workflows.map((workflow) => workflow.timeouts?.start_ms ?? null),
+      set.workflows.map((workflow) => workflow.timeouts?.run_ms ?? null),
     ],
   )
   return await othersOf(client, 'workflow', ids, rows)

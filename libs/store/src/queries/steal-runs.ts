@@ -2,7 +2,7 @@ import type { ClaimedRun } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { run, statement } from '../statement.ts'
-import { type ClaimedRow, claimedColumns, toClaimedRuns } from './claimed-run.ts'
+import { type ClaimedRow, claimedColumns, expiresAtClaim, toClaimedRuns } from './claimed-run.ts'
 
 /** Younger queued runs have a task on its way. */
 export const stealAfterMs = 2_000
@@ -26,9 +26,10 @@ export const stealStatement = statement(
      for no key update of r skip locked),
    taken as (
      update runs r
-     set status = 'running', worker_id = $1, started_at = coalesce(r.started_at, now()), claimed_at = now()
+     set status = 'running', worker_id = $1, started_at = coalesce(r.started_at, now()), claimed_at = now(),
+       ${expiresAtClaim}
      from own where r.id = any (array[own.id])
-     returning ${claimedColumns}, 'queued' as was, r.input),
+     returning ${claimedColumns}, true as fresh, r.input),
    noted as (
      insert into run_notes (run_id, epoch, kind, worker_id)
      select id, epoch, 'stolen', $1 from taken on conflict do nothing)

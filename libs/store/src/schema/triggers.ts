@@ -27,6 +27,8 @@ export const workflows = pgTable('workflows', {
   build: text('build').notNull(),
   queue: text('queue').notNull(),
   onDeploy: text('on_deploy', { enum: ['upgrade', 'pin'] }).notNull(),
+  startTimeoutMs: bigint('start_timeout_ms', { mode: 'number' }),
+  runTimeoutMs: bigint('run_timeout_ms', { mode: 'number' }),
   status: text('status', { enum: ['live', 'paused', 'retired'] }).notNull(),
   definition: jsonb('definition').notNull(),
   createdAt: instant('created_at').notNull(),
