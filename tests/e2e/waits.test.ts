@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { openStore, type Store } from '@headrace/store'
-import { createDatabase, eventually, infra, testFolder } from '@headrace/testing'
+import { abortTransaction, createDatabase, eventually, infra, testFolder } from '@headrace/testing'
 import type { WireList, WireStep } from '@headrace/schemas'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openGate } from '../harness/gate.ts'
@@ -161,6 +161,17 @@ describe('a wait', () => {
       status: 'completed',
       output: { timedOut: 'never/comes', timeoutMs: 1_000 },
     })
+  })
+
+  test('times out though its stream ends in an aborted transaction on every partition', async () => {
+    const { brokers, prefix } = await infra()
+    for (let n = 0; n < 4; n += 1) await send(url, 'aborted/before', { n }, `key-${n}`)
+    for (let partition = 0; partition < 4; partition += 1)
+      await abortTransaction(brokers, `${prefix}.events.aborted`, partition)
+    const asked = await send(url, 'hurries/3', { on: 'aborted/never', timeout: 1 })
+    expect(await endOf(url, 'hurries', asked)).toMatchObject({ output: { timedOut: 'aborted/never' } })
+    const wait = await waitOn(url, 'aborted/never', 'timed_out')
+    expect(wait.unverified).toBe(false)
   })
 
   test('does not time out while an accepted answer lies unread on its way', async () => {

@@ -1,4 +1,5 @@
 export { freePort } from '@headrace/local'
+export { abortTransaction } from './abort-transaction.ts'
 export { createDatabase, createEmptyDatabase, type TestDatabase } from './database.ts'
 export { eventually, type EventuallyOptions } from './eventually.ts'
 export { atFileEnd, endEverything } from './file-end.ts'

@@ -1,4 +1,4 @@
-import { eventually, infra } from '@headrace/testing'
+import { abortTransaction, eventually, infra } from '@headrace/testing'
 import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Broker, createBroker } from '../broker.ts'
@@ -132,17 +132,7 @@ describe('lanes', () => {
 
   it('pass over an aborted tail and find the head behind it', async () => {
     await makeTopic(topic, 1)
-    const kafka = new Kafka({ brokers, clientId: 'witness', logLevel: logLevel.NOTHING })
-    const transactional = kafka.producer({
-      idempotent: true,
-      transactionalId: `${topic}.tx`,
-      maxInFlightRequests: 1,
-    })
-    await transactional.connect()
-    const transaction = await transactional.transaction()
-    await transaction.send({ topic, messages: [{ value: 'never', partition: 0 }] })
-    await transaction.abort()
-    await transactional.disconnect()
+    await abortTransaction(brokers, topic, 0)
     const owner = new Owner().start()
     await eventually('at the head', () => owner.heads.get(`${topic}/0`) === 2)
     expect(owner.values).toEqual([])
