@@ -8,6 +8,8 @@ const connectTimeoutMs = 5_000
 /** One to three connections carry all commands (measured); a fourth is for the claim that comes in meanwhile. */
 const hotConnectionsDefault = 4
 const connectionsDefault = 6
+/** 6 h. Some prepared statements are of a day (day-statement): a connection that lived for ever would keep them all. */
+const connectionLifetimeSeconds = 6 * 3_600
 
 export interface StoreOptions {
   /** `postgres://user:password@host:port/database`. */
@@ -87,6 +89,7 @@ function openPool(options: StoreOptions, settings: string[], connections: number
     max: connections,
     connectionTimeoutMillis: connectTimeoutMs,
     idleTimeoutMillis: 0,
+    maxLifetimeSeconds: connectionLifetimeSeconds,
     query_timeout: statementTimeoutMs + deadConnectionGraceMs,
     keepAlive: true,
     types: rowTypes,

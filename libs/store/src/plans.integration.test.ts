@@ -4,8 +4,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hotSettings, urlWithSettings } from './connection.ts'
 import { accessesOf, type PlanValue, prepare, settle } from './fixtures/plan.ts'
 import { openScene, type Scene } from './fixtures/scene.ts'
-import { claimStatement } from './queries/claim-runs.ts'
-import { commandsStatement, endingsStatement } from './queries/commands-statement.ts'
+import { dayMs } from './run-id.ts'
+import { claimOfAnyDayStatement, claimStatement } from './queries/claim-runs.ts'
+import {
+  carefulCommandsStatement,
+  commandsStatement,
+  endingsStatement,
+} from './queries/commands-statement.ts'
 import { existingRunsStatement, flushStatement } from './queries/flush-windows.ts'
 import { answersStatement } from './queries/read-answers.ts'
 import { stepsByKeyStatement, stepsOfRunsStatement } from './queries/read-stored-steps.ts'
@@ -18,6 +23,8 @@ import type { Statement } from './statement.ts'
 /** As many commands as a busy batch holds. */
 const batch = 300
 const ids = newRunIds(batch, Date.now()).toSorted()
+const places = ids.map((_, index) => index + 1)
+const today = Math.floor(Date.now() / dayMs) * dayMs
 /** Arrays of batch size: of one value each, or as they are. */
 const columns = (...values: PlanValue[]): PlanValue[] =>
   values.map((value) => (Array.isArray(value) ? value : Array.from({ length: batch }, () => value)))
@@ -28,20 +35,20 @@ const running = /^runs_\d{8}_worker_id_idx$/
 
 /** Values are of batch size, because a plan made for them must be right too. `$6` of the steal: alone or not. */
 const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = [
-  {
-    statement: claimStatement,
+  ...[claimStatement(today), claimOfAnyDayStatement].map((statement) => ({
+    statement,
     values: columns(ids, 1, 'w1', true),
     indexes: [primaryKey],
-  },
-  {
-    statement: commandsStatement,
+  })),
+  ...[commandsStatement(today), carefulCommandsStatement].map((statement) => ({
+    statement,
     values: [
-      ...columns(ids, 1, 'w1', 'complete', '{}', null, 1),
-      ...columns(ids, 1, 'w1', 'key', 'run', 0, 0, '1', null, 1, 1, 1),
+      ...columns(ids, 1, 'w1', 'complete', '{}', null),
+      ...columns(places, 'key', 'run', 0, 0, '1', null, 1, 1, 1),
       32_768,
     ],
     indexes: [primaryKey],
-  },
+  })),
   {
     statement: flushStatement,
     values: [

@@ -1,18 +1,21 @@
-import { type CommandReply, limits } from '@headrace/schemas'
+import { type CommandReply, limits, type StepCommand } from '@headrace/schemas'
+import { numberArray, textArray, uuidArray } from '../array-text.ts'
 import type { Store } from '../connection.ts'
+import { byDay, isUndefinedTable } from '../day-statement.ts'
 import { classify, isolate, withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { run } from '../statement.ts'
+import { type CommandGroup, groupCommands, refuseComplete, type WorkerCommand } from './command-batch.ts'
 import {
-  type CommandGroup,
-  groupCommands,
-  groupKeyOf,
-  refuseComplete,
-  type WorkerCommand,
-} from './command-batch.ts'
-import { type CommandsRow, commandsStatement } from './commands-statement.ts'
+  carefulCommandsStatement,
+  type CommandsRow,
+  commandsStatement,
+  type Ending,
+  type EndRow,
+} from './commands-statement.ts'
 import { explainCommands, isSameStep, readSteps, stepKeyOf, type Unanswered } from './explain-commands.ts'
 import type { TaskSeed } from './task-seed.ts'
+import { parentOf, type WaitRef } from './wait-ref.ts'
 
 export type { WorkerCommand } from './command-batch.ts'
 
@@ -25,6 +28,8 @@ export interface EndedRun {
   createdAt: number
   startedAt: number
   finishedAt: number
+  /** The step of the run that started it. Whoever ends a child goes on to answer it (answer-children.ts). */
+  parent: WaitRef | null
 }
 
 export interface CommandsOutcome {
@@ -51,14 +56,15 @@ export async function applyCommands(store: Store, items: WorkerCommand[]): Promi
     outcome: { replies: [], released: [], ended: [] },
     heldBack: [],
     unanswered: [],
-    heldBy: new Set(),
   }
-  const { ok, bad } = await isolate(batch.groups, async (groups) => await applyGroups(store, groups))
-  for (const part of ok) settle(part, work)
-  for (const { item } of bad) await applySingly(store, item, work)
+  // Days apart from each other, outside of what is halved: a day that went through is told, whatever the next one does.
+  for (const [day, groups] of byDay(batch.groups, ({ runId }) => runId)) {
+    const { ok, bad } = await isolate(groups, async (part) => await applyGroups(store, day, part))
+    for (const { result } of ok) settle(result, work)
+    for (const { item } of bad) await applySingly(store, day, item, work)
+  }
   if (work.heldBack.length > 0) await applyHeldBack(store, work)
-  for (const { index, item } of batch.resends)
-    work.unanswered.push({ index, item, owned: work.heldBy.has(groupKeyOf(item)) })
+  for (const { index, item, group } of batch.resends) work.unanswered.push({ index, item, owned: group.held })
   if (work.unanswered.length > 0) await explainCommands(store, work.unanswered, work.replies)
   work.outcome.replies = items.map((_, index) => work.replies.get(index) ?? { kind: 'lost' })
   return work.outcome
@@ -74,68 +80,34 @@ interface Work {
   heldBack: CommandGroup[]
   /** What the statement did not do, for a later one to explain. */
   unanswered: Unanswered[]
-  /** The groups whose run was in their worker's hands. */
-  heldBy: Set<string>
 }
 
-interface Part {
-  items: CommandGroup[]
-  result: CommandsRow[]
+/** What a statement did with some groups. `carefully`: steps that met a stored row were left out, completes too. */
+interface Applied {
+  groups: CommandGroup[]
+  rows: CommandsRow[]
+  carefully: boolean
 }
 
 /** A group that fails for a row's sake is taken step by step, in order; the bad one is refused, the rest goes on. */
-async function applySingly(store: Store, group: CommandGroup, work: Work): Promise<void> {
-  let allTaken = true
-  for (const placed of group.steps) {
-    const single = { ...group, steps: [placed], ending: null }
-    allTaken = (await attempt(store, single, placed.index, work)) && allTaken
+async function applySingly(store: Store, day: number | null, group: CommandGroup, work: Work): Promise<void> {
+  const attempt = async (single: CommandGroup, index: number): Promise<boolean> => {
+    try {
+      settle(await applyGroups(store, day, [single]), work)
+      group.held ||= single.held
+      return true
+    } catch (error) {
+      if (!(error instanceof Error) || classify(error) !== 'row') throw error
+      work.replies.set(index, refusalOf(error))
+      return false
+    }
   }
+  let allTaken = true
+  for (const placed of group.steps)
+    allTaken = (await attempt({ ...group, steps: [placed], ending: null }, placed.index)) && allTaken
   if (!allTaken) refuseComplete(group, work.replies)
   if (group.ending?.ending === 'complete') work.heldBack.push(group)
-  else if (group.ending) await attempt(store, { ...group, steps: [] }, group.ending.index, work)
-}
-
-/** False: Postgres refuses the command at `index`, the only one in the group. */
-async function attempt(store: Store, single: CommandGroup, index: number, work: Work): Promise<boolean> {
-  try {
-    settle({ items: [single], result: await applyGroups(store, [single]) }, work)
-    return true
-  } catch (error) {
-    if (!(error instanceof Error) || classify(error) !== 'row') throw error
-    work.replies.set(index, refusalOf(error))
-    return false
-  }
-}
-
-const clashReply: CommandReply = {
-  kind: 'refused',
-  code: 'stored_step_differs',
-  detail: 'a step that came with this command met another stored result, which is the one that counts',
-}
-
-/**
- * Some step of the batch met a stored row. Stored rows stay as they are, so reading them decides: a run completes if each
- * of its steps stands as it was sent. A step without a row was lost, and its `complete` with it.
- */
-async function applyHeldBack(store: Store, work: Work): Promise<void> {
-  const groups = work.heldBack
-  const rows = await readSteps(
-    store,
-    groups.flatMap((group) => group.steps.map(({ step }) => step)),
-  )
-  const toComplete: CommandGroup[] = []
-  for (const group of groups) {
-    if (!group.ending) continue
-    const found = group.steps.map(({ step }) => ({ step, row: rows.get(stepKeyOf(step.run_id, step.key)) }))
-    const differs = found.some(({ step, row }) => row && !isSameStep(row, step))
-    const owned = work.heldBy.has(`${group.runId}/${group.epoch}/${group.workerId}`)
-    if (owned && differs) work.replies.set(group.ending.index, clashReply)
-    else if (differs || found.some(({ row }) => !row)) leave(group.ending.index, owned, work)
-    else toComplete.push({ ...group, steps: [] })
-  }
-  const { ok, bad } = await isolate(toComplete, async (part) => await applyGroups(store, part))
-  for (const part of ok) settle(part, work)
-  for (const { item, error } of bad) if (item.ending) work.replies.set(item.ending.index, refusalOf(error))
+  else if (group.ending) await attempt({ ...group, steps: [] }, group.ending.index)
 }
 
 const refusalOf = (error: Error): CommandReply => ({
@@ -144,92 +116,140 @@ const refusalOf = (error: Error): CommandReply => ({
   detail: error.message,
 })
 
-async function applyGroups(store: Store, groups: CommandGroup[]): Promise<CommandsRow[]> {
-  if (groups.length === 0) return []
-  const values = commandValues(groups)
-  return await withPartitions(
-    store,
-    groups.map((group) => group.runId),
-    async () => await withRetries(async () => await run<CommandsRow>(store.hot, commandsStatement, values)),
-  )
+const clashReply: CommandReply = {
+  kind: 'refused',
+  code: 'stored_step_differs',
+  detail: 'a step that came with this command met another stored result, which is the one that counts',
 }
 
-function commandValues(groups: CommandGroup[]): unknown[] {
-  const steps = groups.flatMap((group) =>
-    group.steps.map(({ step }) => ({ ...step, workerId: group.workerId })),
+/**
+ * Some step met a stored row. Stored rows stay as they are, so reading them decides: a run completes if each of its steps
+ * stands as it was sent. A step without a row was lost, and its `complete` with it.
+ */
+async function applyHeldBack(store: Store, work: Work): Promise<void> {
+  const rows = await readSteps(
+    store,
+    work.heldBack.flatMap((group) => group.steps.map(({ step }) => step)),
   )
-  return [
+  const toComplete: CommandGroup[] = []
+  for (const group of work.heldBack) {
+    if (!group.ending) continue
+    const found = group.steps.map(({ step }) => ({ step, row: rows.get(stepKeyOf(step.run_id, step.key)) }))
+    const differs = found.some(({ step, row }) => row && !isSameStep(row, step))
+    if (group.held && differs) work.replies.set(group.ending.index, clashReply)
+    else if (differs || found.some(({ row }) => !row)) leave(group.ending.index, group, work)
+    else toComplete.push({ ...group, steps: [] })
+  }
+  for (const [day, groups] of byDay(toComplete, ({ runId }) => runId)) {
+    const { ok, bad } = await isolate(groups, async (part) => await applyGroups(store, day, part))
+    for (const { result } of ok) settle(result, work)
+    for (const { item, error } of bad) if (item.ending) work.replies.set(item.ending.index, refusalOf(error))
+  }
+}
+
+/** `day`: of all these runs. */
+async function applyGroups(store: Store, day: number | null, groups: CommandGroup[]): Promise<Applied> {
+  if (groups.length === 0) return { groups, rows: [], carefully: false }
+  if (day !== null)
+    try {
+      const rows = await withRetries(
+        async () => await run<CommandsRow>(store.hot, commandsStatement(day), commandValues(groups)),
+      )
+      return { groups, rows, carefully: false }
+    } catch (error) {
+      if (!isUndefinedTable(error) && !isStepConflict(error)) throw error
+    }
+  const withoutCompletes = groups.map((group) =>
+    group.ending?.ending === 'complete' && group.steps.length > 0 ? { ...group, ending: null } : group,
+  )
+  const values = commandValues(withoutCompletes)
+  const rows = await withPartitions(
+    store,
     groups.map((group) => group.runId),
-    groups.map((group) => group.epoch),
-    groups.map((group) => group.workerId),
-    groups.map((group) => group.ending?.ending ?? null),
-    groups.map((group) => group.ending?.payload ?? null),
-    groups.map((group) => group.ending?.seen ?? null),
-    groups.map((group) => group.steps.length),
-    steps.map((step) => step.run_id),
-    steps.map((step) => step.epoch),
-    steps.map((step) => step.workerId),
-    steps.map((step) => step.key),
-    steps.map((step) => step.step_kind),
-    steps.map((step) => step.n),
-    steps.map((step) => step.seen),
-    steps.map((step) => step.output),
-    steps.map((step) => step.error),
-    steps.map((step) => step.attempts),
-    steps.map((step) => step.started_at),
-    steps.map((step) => step.finished_at),
+    async () =>
+      await withRetries(async () => await run<CommandsRow>(store.hot, carefulCommandsStatement, values)),
+  )
+  return { groups, rows, carefully: true }
+}
+
+/** The only unique index the statement can offend is that of steps. */
+const isStepConflict = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === '23505'
+
+function commandValues(groups: CommandGroup[]): unknown[] {
+  const places: number[] = []
+  const steps: StepCommand[] = []
+  for (const [index, group] of groups.entries())
+    for (const { step } of group.steps) {
+      places.push(index + 1)
+      steps.push(step)
+    }
+  return [
+    uuidArray(groups.map((group) => group.runId)),
+    numberArray(groups.map((group) => group.epoch)),
+    textArray(groups.map((group) => group.workerId)),
+    textArray(groups.map((group) => group.ending?.ending ?? null)),
+    textArray(groups.map((group) => group.ending?.payload ?? null)),
+    numberArray(groups.map((group) => group.ending?.seen ?? null)),
+    numberArray(places),
+    textArray(steps.map((step) => step.key)),
+    textArray(steps.map((step) => step.step_kind)),
+    numberArray(steps.map((step) => step.n)),
+    numberArray(steps.map((step) => step.seen)),
+    textArray(steps.map((step) => step.output)),
+    textArray(steps.map((step) => step.error)),
+    numberArray(steps.map((step) => step.attempts)),
+    numberArray(steps.map((step) => step.started_at)),
+    numberArray(steps.map((step) => step.finished_at)),
     limits.taskInputBytesMax,
   ]
 }
 
+const STORED: CommandReply = { kind: 'stored' }
+const DONE: CommandReply = { kind: 'done' }
+
 /** Answers what the statement did, and sets aside the rest. */
-function settle({ items: groups, result: rows }: Part, work: Work): void {
-  collectEnds(rows, work.outcome)
-  const holders = new Map<string, string>()
-  const stored = new Set<string>()
-  const ended = new Set<string>()
+function settle({ groups, rows, carefully }: Applied, work: Work): void {
+  let held: Set<number> | null = null
+  const ended = new Map<number, EndRow>()
   for (const row of rows) {
-    const run = `${row.id}/${row.at_epoch}`
-    if (row.what === 'own') holders.set(run, row.key)
-    else if (row.what === 'end') ended.add(run)
-    else stored.add(`${run}/${row.key}`)
+    if (row.at !== null) ended.set(row.at, row)
+    else if (row.held !== null) held = new Set(row.held.split(',').map(Number))
   }
-  for (const group of groups) {
-    const run = `${group.runId}/${group.epoch}`
-    // Two workers may name one run and epoch in a batch: what came back belongs to the one that holds it.
-    const owned = holders.get(run) === group.workerId
-    if (owned) work.heldBy.add(`${run}/${group.workerId}`)
-    for (const { index, step } of group.steps)
-      if (owned && stored.has(`${run}/${step.key}`)) work.replies.set(index, { kind: 'stored' })
-      else leave(index, owned, work)
+  for (const [index, group] of groups.entries()) {
+    const end = ended.get(index + 1)
+    if (held === null || held.has(index + 1)) group.held = true
+    const settled = group.held && !carefully
+    for (const placed of group.steps)
+      if (settled) work.replies.set(placed.index, STORED)
+      else leave(placed.index, group, work)
     const { ending } = group
     if (!ending) continue
-    if (owned && ended.has(run)) work.replies.set(ending.index, { kind: 'done' })
-    else if (owned && ending.ending === 'complete') work.heldBack.push(group)
-    else leave(ending.index, owned, work)
+    if (end) {
+      work.replies.set(ending.index, DONE)
+      tellEnd(group, ending.ending, end, work.outcome)
+    } else if (carefully && group.held && ending.ending === 'complete') work.heldBack.push(group)
+    else leave(ending.index, group, work)
   }
 }
 
-function leave(index: number, owned: boolean, work: Work): void {
+function leave(index: number, group: CommandGroup, work: Work): void {
   const item = work.items[index]
-  if (item) work.unanswered.push({ index, item, owned })
+  if (item) work.unanswered.push({ index, item, owned: group.held })
 }
 
-function collectEnds(rows: CommandsRow[], outcome: CommandsOutcome): void {
-  for (const row of rows) {
-    if (row.what !== 'end') continue
-    const { id: runId, workflow, queue } = row
-    if (row.ending === 'release')
-      outcome.released.push({ runId, epoch: row.epoch, workflow, queue, lost: row.lost, input: row.input })
-    else if (row.ending !== 'suspend')
-      outcome.ended.push({
-        runId,
-        workflow,
-        queue,
-        status: row.ending === 'complete' ? 'completed' : 'failed',
-        createdAt: row.created_at,
-        startedAt: row.started_at,
-        finishedAt: row.finished_at ?? row.started_at,
-      })
-  }
+function tellEnd({ runId }: CommandGroup, ending: Ending, end: EndRow, outcome: CommandsOutcome): void {
+  const { epoch, workflow, queue, lost, input } = end
+  if (ending === 'release') outcome.released.push({ runId, epoch, workflow, queue, lost, input })
+  else if (ending !== 'suspend')
+    outcome.ended.push({
+      runId,
+      workflow,
+      queue,
+      status: ending === 'complete' ? 'completed' : 'failed',
+      createdAt: end.created_ms,
+      startedAt: end.started_ms,
+      finishedAt: end.finished_ms ?? end.started_ms,
+      parent: parentOf(end),
+    })
 }

@@ -36,6 +36,8 @@ export interface CommandGroup {
   workerId: string
   steps: PlacedStep[]
   ending: PlacedEnding | null
+  /** Set once known: the run was in this worker's hands. */
+  held: boolean
 }
 
 export interface CommandBatch {
@@ -43,7 +45,7 @@ export interface CommandBatch {
   /** Answered already, by index. */
   refused: Map<number, CommandReply>
   /** Doubles within the batch: answered by what is stored afterwards, as resends are. */
-  resends: { index: number; item: WorkerCommand }[]
+  resends: { index: number; item: WorkerCommand; group: CommandGroup }[]
 }
 
 const answers = new Set<string>(answerKinds)
@@ -71,40 +73,58 @@ const refusedWithStep: CommandReply = {
   detail: 'a step that came with this command was refused',
 }
 
-export const groupKeyOf = ({ workerId, command }: WorkerCommand): string =>
-  `${command.run_id}/${command.epoch}/${workerId}`
-
 /** Sorts commands into groups, and sets aside what needs no statement. */
 export function groupCommands(items: WorkerCommand[]): CommandBatch {
-  const groups = new Map<string, CommandGroup>()
+  const groups = new Groups()
   const batch: CommandBatch = { groups: [], refused: new Map(), resends: [] }
   const failedGroups = new Set<CommandGroup>()
-  const stepKeys = new Set<string>()
   for (const [index, item] of items.entries()) {
-    const { workerId, command } = item
-    const groupKey = groupKeyOf(item)
-    let group = groups.get(groupKey)
-    if (!group) {
-      group = { runId: command.run_id, epoch: command.epoch, workerId, steps: [], ending: null }
-      groups.set(groupKey, group)
-    }
+    const { command } = item
+    const group = groups.of(item)
     if (command.kind === 'step') {
       const fault = stepFault(command)
-      const stepKey = `${groupKey}/${command.key}`
       if (fault) {
         batch.refused.set(index, { kind: 'refused', ...fault })
         failedGroups.add(group)
-      } else if (stepKeys.has(stepKey)) batch.resends.push({ index, item })
-      else {
-        stepKeys.add(stepKey)
-        group.steps.push({ index, step: command })
-      }
-    } else if (group.ending) batch.resends.push({ index, item })
+      } else if (groups.isDouble(group, command)) batch.resends.push({ index, item, group })
+      else group.steps.push({ index, step: command })
+    } else if (group.ending) batch.resends.push({ index, item, group })
     else group.ending = { index, ending: command.kind, ...contentOf(command) }
   }
   for (const group of failedGroups) refuseComplete(group, batch.refused)
-  batch.groups = [...groups.values()].filter((group) => group.steps.length > 0 || group.ending)
+  batch.groups = groups.all.filter((group) => group.steps.length > 0 || group.ending)
   return batch
+}
+
+/** Up to here a look at each is quicker than a set of them. */
+const stepsLookedThrough = 8
+
+/** Nearly every run of a batch has one group, of one step: nothing is built to look them up by but the run's id. */
+class Groups {
+  readonly all: CommandGroup[] = []
+  readonly #ofRun = new Map<string, CommandGroup[]>()
+  readonly #keys = new Map<CommandGroup, Set<string>>()
+
+  of({ workerId, command: { run_id: runId, epoch } }: WorkerCommand): CommandGroup {
+    const same = this.#ofRun.get(runId)
+    const known = same?.find((group) => group.epoch === epoch && group.workerId === workerId)
+    if (known) return known
+    const group: CommandGroup = { runId, epoch, workerId, steps: [], ending: null, held: false }
+    this.all.push(group)
+    if (same) same.push(group)
+    else this.#ofRun.set(runId, [group])
+    return group
+  }
+
+  /** Told of every step, in order. */
+  isDouble(group: CommandGroup, { key }: StepCommand): boolean {
+    if (group.steps.length < stepsLookedThrough) return group.steps.some(({ step }) => step.key === key)
+    const keys = this.#keys.get(group) ?? new Set(group.steps.map(({ step }) => step.key))
+    this.#keys.set(group, keys)
+    const double = keys.has(key)
+    keys.add(key)
+    return double
+  }
 }
 
 /** Takes the complete, if there is one, out of a group of which a step was refused. */
