@@ -150,10 +150,12 @@ export class RunExecution {
       this.#rest()
       try {
         const value = await this.#workflow.handler(this.#context(this.#try), input)
-        await this.#codeEnded()
+        this.#returned = true
+        if (!this.#mayEnd) await this.#untilMayEnd()
         return await this.#complete(value)
       } catch (error) {
-        await this.#codeEnded()
+        this.#returned = true
+        if (!this.#mayEnd) await this.#untilMayEnd()
         if (!(await this.#mayTryAgain(error, attempts))) return this.#fail(error)
       }
     }
@@ -190,11 +192,13 @@ export class RunExecution {
     return true
   }
 
-  /** Resolves when the run may end: its publishes are done (I8), and it is not about to park. */
-  async #codeEnded(): Promise<void> {
-    this.#returned = true
-    while (this.#state === 'suspending' || (this.#state === 'running' && !this.#machine.mayEnd))
-      await this.#changed()
+  /** Its publishes are done (I8), and it is not about to park. */
+  get #mayEnd(): boolean {
+    return this.#state !== 'suspending' && (this.#state !== 'running' || this.#machine.mayEnd)
+  }
+
+  async #untilMayEnd(): Promise<void> {
+    while (!this.#mayEnd) await this.#changed()
   }
 
   #changed(): Promise<void> {

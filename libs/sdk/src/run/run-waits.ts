@@ -67,9 +67,10 @@ export class RunWaits {
   }
 
   /** While a body runs nobody tells this worker of answers: it asks. */
-  look(bodiesRun: () => boolean): void {
+  look(bodies: { readonly running: number }): void {
     const { claimed, host, machine, hurry, isRunning, send, goOn, notOurs } = this.#parts
-    const isNeeded = (): boolean => isRunning() && !hurry.aborted && machine.parkedCount > 0 && bodiesRun()
+    const isNeeded = (): boolean =>
+      isRunning() && !hurry.aborted && machine.parkedCount > 0 && bodies.running > 0
     if (this.#looking || !isNeeded()) return
     this.#looking = true
     const asked = (): void => {

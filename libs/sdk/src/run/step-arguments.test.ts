@@ -39,6 +39,12 @@ test.each<[string, (step: WorkflowContext['step']) => Promise<unknown>, string, 
     /step "k": if is no filter/,
   ],
   [
+    'a filter that cannot be stored',
+    (step) => step.waitForEvent('k', { topic: 'a', if: 'event.key == "\u0000"' }),
+    'TypeError',
+    /step "k": if is no filter: it must not contain NUL/,
+  ],
+  [
     'an invalid since',
     (step) => step.waitForEvent('k', { topic: 'a', since: new Date(Number.NaN) }),
     'TypeError',

@@ -126,9 +126,17 @@ export function topicOfWait(
 
 function filterOf(key: string, filter: string | undefined): string | null {
   if (filter === undefined) return null
-  const compiled = typeof filter === 'string' ? compileFilter(filter) : null
-  if (compiled?.kind === 'ok') return filter
-  throw new TypeError(`step "${key}": if is no filter: ${compiled?.reason ?? 'it must be a text'}`)
+  const reason = filterFault(filter)
+  if (reason === null) return filter
+  throw new TypeError(`step "${key}": if is no filter: ${reason}`)
+}
+
+function filterFault(filter: string): string | null {
+  if (typeof filter !== 'string') return 'it must be a text'
+  if (filter.includes('\u0000') || !filter.isWellFormed())
+    return 'it must not contain NUL or half of a surrogate pair'
+  const compiled = compileFilter(filter)
+  return compiled.kind === 'ok' ? null : compiled.reason
 }
 
 function sinceOf(key: string, since: WaitOptions['since']): EventWait['since'] {
