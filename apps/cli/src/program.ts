@@ -7,7 +7,7 @@ import type { DevOptions } from './dev/dev.ts'
  * options belong to `dev`. Each command loads its own app only.
  */
 
-/** The management ports are the port + 1000 to + 1002 (DESIGN §13), and 65535 is the last there is. */
+/** The management ports are the port + 1000 to + 1002, and 65535 is the last there is. */
 const portMax = 65_535 - 1_002
 
 function parsePort(text: string): number {

@@ -27,7 +27,7 @@ export interface EventRecord {
   readonly dedup: boolean
 }
 
-/** An event as handlers, history and server-sent events show it (API.md). */
+/** An event as handlers, history and server-sent events show it (docs/api.md). */
 export interface WireEvent {
   id: string
   source: string

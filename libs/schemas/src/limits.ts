@@ -1,4 +1,4 @@
-/** Every limit, with its unit (DESIGN §12). Settings may lower or raise those that say so. */
+/** Every limit, with its unit. Settings may lower or raise those that say so. */
 export const limits = {
   /** One event as encoded on Kafka, key and headers included. Below the topics' 2 MiB, so a batch header always fits. */
   eventBytesMax: 1_000_000,

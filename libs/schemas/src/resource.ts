@@ -1,6 +1,6 @@
 import type { RunStatus } from './run.ts'
 
-/** Shapes of the read side of the HTTP contract (API.md). Lists are `{"data":[…],"next_cursor":"…"|null}`. */
+/** Shapes of the read side of the HTTP contract (docs/api.md). Lists are `{"data":[…],"next_cursor":"…"|null}`. */
 export interface WireList<Item> {
   data: Item[]
   next_cursor: string | null
@@ -115,6 +115,8 @@ export interface WireWait {
   unverified: boolean
   /** The event that answered it. */
   answer: { stream: string; partition: number; sequence_id: number } | null
+  /** Of a wait for a run: the run. */
+  child_run_id: string | null
   created_at: string
   answered_at: string | null
 }

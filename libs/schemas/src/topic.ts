@@ -1,7 +1,7 @@
 import { limits } from './limits.ts'
 
 /**
- * Topics and patterns (DESIGN §2).
+ * Topics and patterns.
  *
  * A topic is 1 to 8 segments joined by `/`, at most 200 characters: `orders/created`. The first segment
  * names the stream and so becomes part of a Kafka topic's name: `[A-Za-z0-9_-]+`. Later segments may also hold

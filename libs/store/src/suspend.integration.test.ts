@@ -21,7 +21,7 @@ const claimed = async (): Promise<string> => {
 const runOf = async (id: string) =>
   await scene.row('select status, epoch, wake, worker_id from runs where id = $1', [id])
 
-/** What every answer does to a run and its steps, whoever gives it, in the form of DESIGN §9. */
+/** What every answer does to a run and its steps, whoever gives it. */
 async function answer(client: Pool | PoolClient, id: string, ...keys: string[]): Promise<void> {
   await client.query(
     `with moved as (

@@ -1,5 +1,5 @@
 /**
- * Which event answers a wait: the rules of DESIGN §10, without Postgres.
+ * Which event answers a wait: the rules of docs/guarantees.md (P5), without Postgres.
  *
  * W1  An event answers from the wait's `since` on, by the log's time.
  * W2  An event of the run's own window never answers.

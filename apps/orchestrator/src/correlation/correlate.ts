@@ -42,7 +42,7 @@ interface Read {
 }
 
 /**
- * One step of correlation (DESIGN §10), in three commits that must be in this order:
+ * One step of correlation, in three commits that must be in this order:
  *  1  the responses are stored;
  *  2  the open waits on their topics are found, and each is answered with the first response that it takes, of all that
  *     are stored, not with what is in hand. A wait that is committed after this look reads for itself, and finds what 1

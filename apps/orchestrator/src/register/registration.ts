@@ -39,7 +39,7 @@ export interface RegistrationOptions {
   advertisedUrl: () => string
 }
 
-/** Workers beat this often, and leave their group when nobody answers for the lease (DESIGN §9). */
+/** Workers beat this often, and leave their group when nobody answers for the lease. */
 export const HEARTBEAT_MS = 2_000
 export const LEASE_MS = 6_000
 

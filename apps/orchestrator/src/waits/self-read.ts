@@ -5,8 +5,8 @@ import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 
 /**
- * A wait looks for its answer itself, once it is committed and open: what was stored before it is found by nobody else
- * (DESIGN §10). Whoever dies in the middle leaves waits that are not marked as checked, and a sweep does it again.
+ * A wait looks for its answer itself, once it is committed and open: what was stored before it is found by nobody else.
+ * Whoever dies in the middle leaves waits that are not marked as checked, and a sweep does it again.
  */
 export type SelfRead = (refs: readonly WaitRef[]) => Promise<void>
 

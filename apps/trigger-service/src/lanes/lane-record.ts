@@ -9,7 +9,7 @@ export interface LaneEvent extends WindowEvent {
   readonly traceparent: string | null
 }
 
-/** The last record a cursor saw: by it a recreated topic is told from the one that was read (DESIGN §7, gaps). */
+/** The last record a cursor saw: by it a recreated topic is told from the one that was read. */
 export interface SeenRecord {
   readonly offset: number
   readonly timestamp: number

@@ -2,8 +2,8 @@
 export const LANE_BEHIND_MAX = 10_000
 
 /**
- * Where a lane starts: at the lowest cursor among those at most {@link LANE_BEHIND_MAX} offsets behind the furthest
- * (DESIGN §7). One trigger that was paused for a week must not make all others wait while a week is read again.
+ * Where a lane starts: at the lowest cursor among those at most {@link LANE_BEHIND_MAX} offsets behind the furthest.
+ * One trigger that was paused for a week must not make all others wait while a week is read again.
  * Null when there is no cursor.
  */
 export function laneStart(cursors: readonly number[]): number | null {

@@ -30,7 +30,7 @@ export interface LaneParts {
 }
 
 /**
- * One assigned partition of a stream, and the triggers that follow it (DESIGN §7).
+ * One assigned partition of a stream, and the triggers that follow it.
  *
  * states: waiting → reading ⇄ waiting → closed
  *   waiting  its cursors are not known; nothing is fetched

@@ -19,7 +19,7 @@ export interface ProjectorParts {
 }
 
 /**
- * Takes what projections closed to the response topic, then their cursors on (DESIGN §4, arrow 8). Each partition by
+ * Takes what projections closed to the response topic, then their cursors on (ARCHITECTURE, row 8). Each partition by
  * itself: what gathered while its last write was under way is the next one.
  *
  * J1  the responses of one partition are written in the order of their offsets

@@ -9,7 +9,7 @@ import { byFollower, type FlushEntry, moveOf, progressEntry, runOf, type WindowE
 import type { RunStore } from './run-store.ts'
 import { type Attempt, type TryAgain, tryFlush, tryUntilAnswered } from './try-flush.ts'
 
-/** Windows in one statement (HOTPATH): more gains nothing, and one bad row costs more cuts. */
+/** Windows in one statement: more gains nothing, and one bad row costs more cuts. */
 const FLUSH_WINDOWS_MAX = 500
 /** Payload in one statement, so that a flush of large windows is neither a long lock nor a large allocation. */
 const FLUSH_BYTES_MAX = 8 * 1024 * 1024
@@ -242,7 +242,7 @@ export class Flusher {
     } else throw error
   }
 
-  /** Postgres would take such a window; its run could not be carried to a worker (DESIGN §12). */
+  /** Postgres would take such a window; its run could not be carried to a worker. */
   async #withoutTooLarge(entries: readonly FlushEntry[]): Promise<FlushEntry[]> {
     const kept: FlushEntry[] = []
     for (const entry of entries) {

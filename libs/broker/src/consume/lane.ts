@@ -6,7 +6,7 @@ export type PushAnswer = 'accepted' | 'full' | { seek: number }
 /**
  * The owner's side of one assigned partition. It only takes records up and returns at once: nothing here may wait.
  *
- * The lane rule (DESIGN §7) holds by construction: a batch is handed over only if it was fetched at the position where
+ * The lane rule holds by construction: a batch is handed over only if it was fetched at the position where
  * the last accepted one ended (or at the last `seek`), and it tells every offset up to `nextOffset`, whether a record is
  * there or not. An answer to a fetch that was overtaken by a seek, a pause or a revocation is dropped unseen.
  */

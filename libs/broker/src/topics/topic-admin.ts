@@ -5,7 +5,7 @@ import type { Cluster, TopicView } from '../wire/cluster.ts'
 import { unknownTopic, withLeaders } from '../wire/partition-leader.ts'
 import type { TopicPlan } from './topic-plan.ts'
 
-/** What production wants of every topic (DESIGN §5.1); less is said, not refused: one broker is enough to develop. */
+/** What production wants of every topic; less is said, not refused: one broker is enough to develop. */
 const PRODUCTION_REPLICATION_FACTOR = 3
 const PRODUCTION_MIN_INSYNC_REPLICAS = 2
 /** How long a new topic may take until every partition has a leader, and how often that is looked at (ms). */

@@ -1,5 +1,5 @@
 /**
- * Does a topic match a pattern? (DESIGN §2) `*` and `{name}` stand for one segment, a last `**` for one or more.
+ * Does a topic match a pattern? `*` and `{name}` stand for one segment, a last `**` for one or more.
  * A pattern is compiled once and matched for every event of its stream, so the compiled form is a plain closure.
  */
 export function compilePattern(pattern: string): (topic: string) => boolean {

@@ -1,5 +1,5 @@
 /**
- * When is a failed attempt made again? (DESIGN §9, retries)
+ * When is a failed attempt made again?
  *
  * Exponential with jitter: attempt k waits `initialDelayMs × factor^(k-1)`, at most `maxDelayMs`, of which the share
  * `jitter` is random, so that a thousand runs that failed together do not come back together.

@@ -125,7 +125,7 @@ export class StepOutputError extends HeadraceError {
   }
 }
 
-/** A limit of DESIGN §12 was exceeded; the message names it with its unit, and the step where there is one. */
+/** A limit was exceeded; the message names it with its unit, and the step where there is one. */
 export class LimitExceededError extends HeadraceError {
   override name = 'LimitExceededError'
   readonly code = 'limit_exceeded'

@@ -31,7 +31,7 @@ const BATCH_BYTES_MAX = limits.requestBytesMax / 2
 const COMMAND_BYTES = 400
 const resendDelays = { initialDelayMs: 50, factor: 2, maxDelayMs: 1_000, jitter: 0.5 }
 
-/** Commands gathered while one request of the lane is under way; no delay on purpose (DESIGN §9, HOTPATH 2). */
+/** Commands gathered while one request of the lane is under way; no delay on purpose. */
 export class CommandLane {
   readonly #params: CommandLaneParams
   readonly #closed = new AbortController()

@@ -1,5 +1,5 @@
 import type { ClaimedRun } from '@headrace/schemas'
-import { booleanArray, numberArray, textArray, uuidArray } from '../array-text.ts'
+import { booleanArray, numberArray, textArray, uuidArray } from '../array-parameter.ts'
 import type { Store } from '../connection.ts'
 import { byDay, dayStatement, isUndefinedTable, runTables, type RunTables } from '../day-statement.ts'
 import { isolate, withRetries } from '../fault.ts'
@@ -13,7 +13,7 @@ import {
 } from './claimed-run.ts'
 
 /**
- * DESIGN §4, arrow 5: `queued → running`, guarded by epoch; idempotent for (run, epoch, worker).
+ * ARCHITECTURE, row 5: `queued → running`, guarded by epoch; idempotent for (run, epoch, worker).
  *
  * - The update meets the batch's runs in id order, through look-ups by primary key, and locks each as it comes: shuffled
  *   claims without the order deadlock. After waiting for a lock the guard is checked again on the row as it is then, so

@@ -2,7 +2,7 @@ import { dayStatement, runTables, type RunTables } from '../day-statement.ts'
 import { statement } from '../statement.ts'
 
 /**
- * DESIGN §4, arrow 6, and the end, the giving back or the parking of runs: one statement for all commands of a batch.
+ * ARCHITECTURE, row 6, and the end, the giving back or the parking of runs: one statement for all commands of a batch.
  *
  * - `own` locks every run of the batch in id order, checks (id, epoch, worker, running) on the row as it is after any
  *   wait, and feeds everything else: sub-statements of one SQL statement have no order, and a guard that read the

@@ -50,7 +50,7 @@ export interface CursorName {
 }
 
 /**
- * DESIGN §4, arrow 3: cursors moved by compare-and-set, and the runs of the windows before them, in one statement.
+ * ARCHITECTURE, row 3: cursors moved by compare-and-set, and the runs of the windows before them, in one statement.
  * - `mine` locks the cursors first, in key order, and checks revision, definition and status on the row as it is
  *   after any wait: of two flushes with one revision, one moves.
  * - A window becomes a run only where its cursor moved; the hashed subplan `in (…) is true` stays linear where a join

@@ -8,7 +8,7 @@ import { type ClaimedRow, claimedColumns, expiresAtClaim, toClaimedRuns } from '
 export const stealAfterMs = 2_000
 
 /**
- * Healing for every lost task (DESIGN §9): the oldest queued runs of a worker's workflows. `skip locked`, so that two
+ * Healing for every lost task: the oldest queued runs of a worker's workflows. `skip locked`, so that two
  * thieves never wait for each other; the index on queued runs gives them in order, so the scan ends at the limit.
  * `$6`: runs that lost two workers already are taken only alone, by a worker with nothing in hand.
  */
