@@ -1,13 +1,13 @@
 import { join } from 'node:path'
+import type { WireRun } from '@headrace/schemas'
 import { createDatabase, eventually, infra, readTopic, testFolder } from '@headrace/testing'
 import { openStore } from '@headrace/store'
-import { afterEach, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { openGate } from '../harness/gate.ts'
 import { readJournal } from '../harness/journal.ts'
 import {
   type AppProcess,
   allEnded,
-  endProcesses,
   listRuns,
   type Platform,
   type PlatformOptions,
@@ -19,25 +19,20 @@ import { endOf, parked, type Place, send, waitOn } from '../harness/waits.ts'
 
 /** P5: a death anywhere between a wait and its answer loses no answer, and gives none to the wrong wait. */
 
-let setUps = 0
-interface Setup {
-  platform: Platform
-  options: PlatformOptions
-  url: string
-  journal: string
-  gate: string
-}
-
-async function setUp(): Promise<Setup> {
-  const { brokers, prefix } = await infra()
-  setUps += 1
+// One platform for all: each death is another process's, and each test has topics of its own.
+let platform: Platform
+let options: PlatformOptions
+let url: string
+let journal: string
+let gate: string
+beforeAll(async () => {
   const { url: databaseUrl } = await createDatabase()
-  const options = { brokers, prefix: `${prefix}-${setUps}`, databaseUrl }
-  const platform = await startPlatform(options)
-  const { url } = platform.gateway
+  options = { ...(await infra()), databaseUrl }
+  platform = await startPlatform(options)
+  url = platform.gateway.url
   const folder = await testFolder('waits')
-  const journal = join(folder, 'bodies.jsonl')
-  const gate = join(folder, 'gate')
+  journal = join(folder, 'bodies.jsonl')
+  gate = join(folder, 'gate')
   await startWorker({
     gatewayUrl: url,
     databaseUrl,
@@ -45,10 +40,7 @@ async function setUp(): Promise<Setup> {
     workflows: ['asks', 'late', 'publishes', 'follows'],
     env: { HEADRACE_TEST_GATE: gate },
   })
-  return { platform, options, url, journal, gate }
-}
-
-afterEach(endProcesses)
+})
 
 type Killed = 'orchestrator' | 'trigger-service'
 
@@ -57,7 +49,6 @@ type Killed = 'orchestrator' | 'trigger-service'
  * resolves to a look that tells whether that is through.
  */
 async function dieAt(
-  { platform, options }: Setup,
   name: Killed,
   point: string,
   work: (n: number) => Promise<() => Promise<boolean>>,
@@ -78,26 +69,22 @@ async function dieAt(
   apps[0] = await restartApp(name, dying, options)
 }
 
-/** Whether a run that an event starts is where nothing moves it any more but an answer; false while nobody can tell. */
-const atRest =
-  ({ url }: Setup, place: Place) =>
+/** Whether the run that an event started is in one of these states; false while nobody can tell. */
+const isIn =
+  (place: Place, ...states: WireRun['status'][]) =>
   async (): Promise<boolean> =>
     (await listRuns(url, 'asks')).some(
       ({ trigger, status }) =>
         trigger?.partition === place.partition &&
         trigger.first_sequence_id === place.sequenceId &&
-        (status === 'waiting' || status === 'completed'),
+        states.includes(status),
     )
-const completed =
-  ({ url }: Setup, count: number) =>
-  async (): Promise<boolean> =>
-    (await listRuns(url, 'asks')).filter(({ status }) => status === 'completed').length >= count
 
 /** Each run's end, in the order asked; no body that was stored ran again. */
-async function answersOf(setup: Setup, asked: Map<string, Place>): Promise<unknown[]> {
+async function answersOf(asked: Map<string, Place>): Promise<unknown[]> {
   const outputs: unknown[] = []
-  for (const place of asked.values()) outputs.push((await endOf(setup.url, 'asks', place)).output)
-  expect(readJournal(setup.journal).filter(({ what }) => what === 'rerun')).toEqual([])
+  for (const place of asked.values()) outputs.push((await endOf(url, 'asks', place)).output)
+  expect(readJournal(journal).filter(({ what }) => what === 'rerun')).toEqual([])
   return outputs
 }
 const ownAnswers = (asked: Map<string, Place>): unknown[] =>
@@ -108,19 +95,18 @@ describe('a run goes on with its own answer', () => {
   test.each(['wait.after-commit', 'wait.after-self-read', 'suspend.after-commit'])(
     'after the orchestrator was killed at %s',
     async (point) => {
-      const setup = await setUp()
       const asked = new Map<string, Place>()
-      await dieAt(setup, 'orchestrator', `${point}:2`, async (n) => {
+      await dieAt('orchestrator', `${point}:2`, async (n) => {
         // Half of the answers come before the wait.
-        const topic = `answers/${n}`
-        const place = await send(setup.url, `asks/${n}`, { on: topic })
+        const topic = `answers/${point}/${n}`
+        const place = await send(url, `asks/${n}`, { on: topic })
         asked.set(topic, place)
-        if (n % 2 === 0) await send(setup.url, topic, { for: topic })
-        return atRest(setup, place)
+        if (n % 2 === 0) await send(url, topic, { for: topic })
+        return isIn(place, 'waiting', 'completed')
       })
       let n = 0
-      for (const topic of asked.keys()) if (n++ % 2 === 1) await send(setup.url, topic, { for: topic })
-      expect(await answersOf(setup, asked)).toEqual(ownAnswers(asked))
+      for (const topic of asked.keys()) if (n++ % 2 === 1) await send(url, topic, { for: topic })
+      expect(await answersOf(asked)).toEqual(ownAnswers(asked))
     },
   )
 
@@ -131,27 +117,25 @@ describe('a run goes on with its own answer', () => {
     ['trigger-service', 'projection.before-cursor'],
     ['trigger-service', 'projection.after-cursor'],
   ] as const)('after the %s was killed at %s', async (name, point) => {
-    const setup = await setUp()
     const asked = new Map<string, Place>()
     for (let n = 0; n < 20; n += 1) {
-      const topic = `answers/${n}`
-      asked.set(topic, await send(setup.url, `asks/${n}`, { on: topic }))
+      const topic = `answers/${point}/${n}`
+      asked.set(topic, await send(url, `asks/${n}`, { on: topic }))
     }
-    for (const place of asked.values()) await parked(setup.url, 'asks', place)
-    const topics = [...asked.keys()]
-    await dieAt(setup, name, `${point}:2`, async (n) => {
-      const topic = topics.shift()
-      if (topic === undefined) throw new Error('it did not die')
-      await send(setup.url, topic, { for: topic })
-      return completed(setup, n + 1)
+    for (const place of asked.values()) await parked(url, 'asks', place)
+    const left = [...asked]
+    await dieAt(name, `${point}:2`, async () => {
+      const next = left.shift()
+      if (next === undefined) throw new Error('it did not die')
+      const [topic, place] = next
+      await send(url, topic, { for: topic })
+      return isIn(place, 'completed')
     })
-    for (const topic of topics) await send(setup.url, topic, { for: topic })
-    expect(await answersOf(setup, asked)).toEqual(ownAnswers(asked))
+    for (const [topic] of left) await send(url, topic, { for: topic })
+    expect(await answersOf(asked)).toEqual(ownAnswers(asked))
   })
 
   test('after the trigger service was killed at projection.gap-before-cursor', async () => {
-    const setup = await setUp()
-    const { url, platform, options, journal, gate } = setup
     // Two runs wait on one stream. The first began earlier and comes to its wait later; its answer lies before all that
     // was projected for the second.
     const early = await send(url, 'late/1', { on: 'gap/early' })
@@ -169,7 +153,7 @@ describe('a run goes on with its own answer', () => {
     openGate(gate)
     expect((await dying.process.exit).signal).toBe('SIGKILL')
     await waitOn(url, 'gap/early', 'pending')
-    await restartApp('trigger-service', dying, options)
+    platform.triggerServices = [await restartApp('trigger-service', dying, options)]
     expect(await endOf(url, 'late', early)).toMatchObject({ output: { data: { for: 'the early one' } } })
   })
 })
@@ -178,42 +162,45 @@ describe('what a workflow publishes starts a run once, though the record is ther
   test.each(['at once', 'after 25 h'])(
     'when the orchestrator was killed between sending and storing, and the run goes on %s',
     async (when) => {
-      const setup = await setUp()
-      const { url, options, platform } = setup
-      let published = 0
+      const topic = `published/${when.replaceAll(' ', '-')}`
+      const before = (await listRuns(url, 'follows')).length
       const [orchestrator] = platform.orchestrators
       await orchestrator!.process.kill('SIGTERM')
       const dying = await restartApp('orchestrator', orchestrator!, options, {
         HEADRACE_CRASH_POINT: 'publish.after-send-before-reply',
       })
-      await send(url, `publishes/${(published += 1)}`, { on: 'published/it' })
+      const place = await send(url, 'publishes/it', { on: topic })
       expect((await dying.process.exit).signal).toBe('SIGKILL')
+      const copies = async (): Promise<string[]> =>
+        (await readTopic([...options.brokers], `${options.prefix}.events.published`))
+          .filter(({ headers }) => headers['ce_subject'] === topic)
+          .map(({ headers }) => headers['ce_id'] ?? '')
+      const [id] = await copies()
       const store = openStore({ url: options.databaseUrl, applicationName: 'test' })
       await eventually('the first copy is known', async () => {
-        const { rowCount } = await store.general.query(`select from event_ids where source = 'headrace:run'`)
+        const { rowCount } = await store.general.query(`select from event_ids where id = $1`, [id])
         return rowCount === 1
       })
       if (when === 'after 25 h') {
         // The row is a day older than any other id would be kept; the sweep comes with the next trigger service.
-        await store.general.query(`update event_ids set log_time = log_time - interval '25 hours'`)
-        const [service] = platform.triggerServices
-        await service!.process.kill('SIGTERM')
-        await restartApp('trigger-service', service!, options)
+        await store.general.query(
+          `update event_ids set log_time = log_time - interval '25 hours' where id = $1`,
+          [id],
+        )
+        await platform.triggerServices[0]!.process.kill('SIGTERM')
+        platform.triggerServices = [
+          await restartApp('trigger-service', platform.triggerServices[0]!, options),
+        ]
       }
       await store.close()
-      await restartApp('orchestrator', dying, options)
-      await allEnded(url, 'publishes', 1)
-      const records = (await readTopic([...options.brokers], `${options.prefix}.events.published`)).map(
-        ({ headers }) => headers['ce_id'],
-      )
-      expect(records).toHaveLength(2)
-      expect(new Set(records).size).toBe(1)
+      platform.orchestrators = [await restartApp('orchestrator', dying, options)]
+      await endOf(url, 'publishes', place)
+      expect(await copies()).toEqual([id, id])
       // A last event on each partition is a run, so all before it was looked at.
       const ends = await Promise.all(
         [0, 1, 2, 3, 4, 5, 6, 7].map(async (n) => await send(url, 'published/end', { n }, `key-${n}`)),
       )
-      const runs = await allEnded(url, 'follows', ends.length + 1)
-      expect(runs).toHaveLength(ends.length + 1)
+      expect(await allEnded(url, 'follows', before + ends.length + 1)).toHaveLength(before + ends.length + 1)
     },
   )
 })
