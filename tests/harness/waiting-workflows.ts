@@ -3,7 +3,7 @@ import { passGate } from './gate.ts'
 import type { Witness } from './witness.ts'
 
 /** What an event that starts one of these workflows says. */
-export interface Asked {
+interface Asked {
   /** The topic to wait on. */
   on: string
   timeout?: number

@@ -3,7 +3,7 @@ import type { Store } from '@headrace/store'
 import { type JournalEntry, writeJournal } from './journal.ts'
 
 /** What a test workflow is given of its events. */
-export interface Events {
+interface Events {
   events: readonly { sequenceId: number; data: unknown }[]
 }
 
