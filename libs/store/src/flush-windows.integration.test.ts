@@ -85,6 +85,32 @@ test('a cursor that moved on stays; the others of the flush move', async () => {
   })
 })
 
+test('windows of several cursors and definitions, mixed, start as what each of them is', async () => {
+  const ids = await freshIds(5)
+  const other = await cursor(1)
+  const made = [
+    windowOf(ids[0]!),
+    windowOf(ids[1]!, { partition: 1, build: 'b2', queue: 'slow', tags: { n: '1' } }),
+    windowOf(ids[2]!, { partition: 2 }),
+    windowOf(ids[3]!, { build: null, incarnation: 3, traceparent: 'trace' }),
+    windowOf(ids[4]!, { partition: 1, build: 'b2', queue: 'slow', input: '"\\"{}"' }),
+  ]
+  const { started } = await flushWindows(scene.store, {
+    moves: [moveOf({ partition: 1, revision: other.revision }), moveOf({ revision })],
+    runs: made,
+  })
+  const wanted = made.filter(({ partition }) => partition !== 2)
+  expect(started.map(({ runId }) => runId)).toEqual(wanted.map(({ runId }) => runId))
+  expect((await readRuns(scene.store, ids)).size).toBe(4)
+  for (const { runId, partition, build, queue, incarnation, tags, input, traceparent } of wanted)
+    expect(
+      await scene.row(
+        'select partition, build, queue, incarnation, tags, input, traceparent from runs where id = $1',
+        [runId],
+      ),
+    ).toEqual({ partition, build, queue, incarnation, tags, input, traceparent })
+})
+
 test('a move without windows is progress', async () => {
   const { moved } = await flushWindows(scene.store, {
     moves: [moveOf({ revision, lastOffset: null, lastTs: null, lastId: null })],

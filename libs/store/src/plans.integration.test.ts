@@ -53,8 +53,8 @@ const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = 
     statement: flushStatement,
     values: [
       ...columns('on_order', 'orders', 0, -1, 1, 1, '{}', 1, 1, 'e'),
-      ...columns(ids, 'on_order', 'orders', 0, 'w', 'a', 'b', 'q', 1, 1),
-      ...columns(1, 1, 1, 1, '{}', '{}', null),
+      ...columns(places, 'w', 'a', 'b', 'q', 1, 1),
+      ...columns(ids, places, 1, 1, 1, 1, '{}', '{}', null),
     ],
     indexes: [primaryKey],
   },

@@ -1,5 +1,5 @@
 import { type CommandReply, limits, type StepCommand } from '@headrace/schemas'
-import { numberArray, textArray, uuidArray } from '../array-text.ts'
+import { numberArray, payloadArray, textArray, uuidArray } from '../array-parameter.ts'
 import type { Store } from '../connection.ts'
 import { byDay, isUndefinedTable } from '../day-statement.ts'
 import { classify, isolate, withRetries } from '../fault.ts'
@@ -24,7 +24,7 @@ export interface EndedRun {
   runId: string
   workflow: string
   queue: string
-  status: 'completed' | 'failed'
+  status: 'completed' | 'failed' | 'cancelled' | 'timed_out'
   createdAt: number
   startedAt: number
   finishedAt: number
@@ -189,15 +189,15 @@ function commandValues(groups: CommandGroup[]): unknown[] {
     numberArray(groups.map((group) => group.epoch)),
     textArray(groups.map((group) => group.workerId)),
     textArray(groups.map((group) => group.ending?.ending ?? null)),
-    textArray(groups.map((group) => group.ending?.payload ?? null)),
+    payloadArray(groups.map((group) => group.ending?.payload ?? null)),
     numberArray(groups.map((group) => group.ending?.seen ?? null)),
     numberArray(places),
     textArray(steps.map((step) => step.key)),
     textArray(steps.map((step) => step.step_kind)),
     numberArray(steps.map((step) => step.n)),
     numberArray(steps.map((step) => step.seen)),
-    textArray(steps.map((step) => step.output)),
-    textArray(steps.map((step) => step.error)),
+    payloadArray(steps.map((step) => step.output)),
+    payloadArray(steps.map((step) => step.error)),
     numberArray(steps.map((step) => step.attempts)),
     numberArray(steps.map((step) => step.started_at)),
     numberArray(steps.map((step) => step.finished_at)),

@@ -1,3 +1,4 @@
+import { numberArray, payloadArray, textArray, uuidArray } from '../array-parameter.ts'
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
@@ -55,13 +56,16 @@ export interface CursorName {
  *   after any wait: of two flushes with one revision, one moves.
  * - A window becomes a run only where its cursor moved; the hashed subplan `in (…) is true` stays linear where a join
  *   of two lists, whose lengths the planner does not know, may be a nested loop.
+ * - What all windows of a cursor have in common is sent once ($11 to $17, with the place of its move) and read by place:
+ *   a list of texts costs more to send and to unnest than the rest of a run. So the time-outs of a workflow are looked
+ *   up once, too.
  */
 export const flushStatement = statement(
   'flush_windows',
   `with mine as materialized (
-     select u.trigger_id, u.stream, u.partition, u.next_offset, u.done, u.last_offset, u.last_ts, u.last_id
+     select u.at, u.trigger_id, u.stream, u.partition, u.next_offset, u.done, u.last_offset, u.last_ts, u.last_id
      from (select * from unnest($1::text[], $2::text[], $3::int[], $4::int8[], $5::int[], $6::int8[], $7::text[], $8::int8[], $9::float8[], $10::text[])
-             u(trigger_id, stream, partition, revision, version, next_offset, done, last_offset, last_ts, last_id)
+             with ordinality u(trigger_id, stream, partition, revision, version, next_offset, done, last_offset, last_ts, last_id, at)
            order by trigger_id, stream, partition) u
      cross join lateral (
        select 1 from trigger_cursors c
@@ -74,31 +78,24 @@ export const flushStatement = statement(
          last_offset = m.last_offset, last_ts = to_timestamp(m.last_ts / 1000), last_id = m.last_id, updated_at = now()
      from mine m
      where c.trigger_id = any (array[m.trigger_id]) and c.stream = any (array[m.stream]) and c.partition = any (array[m.partition])
-     returning c.trigger_id, c.stream, c.partition),
+     returning m.at),
+   timeouts as materialized (
+     select array_agg(w.run_timeout_ms order by k.at) as run, array_agg(w.start_timeout_ms order by k.at) as start
+     from unnest($12::text[]) with ordinality k(workflow, at)
+     left join lateral (select w.run_timeout_ms, w.start_timeout_ms from workflows w where w.id = k.workflow offset 0) w on true),
    started as (
      insert into runs (id, trigger_id, stream, partition, workflow, app, build, queue, trigger_version, incarnation,
        first_offset, last_offset, events, since, input, tags, traceparent, status, epoch, created_at, queued_at, run_timeout_ms, expires_at)
-     select u.id, u.trigger_id, u.stream, u.partition, u.workflow, u.app, u.build, u.queue, u.trigger_version, u.incarnation,
+     select u.id, ($1::text[])[($11::int[])[u.kind]], ($2::text[])[($11::int[])[u.kind]], ($3::int[])[($11::int[])[u.kind]],
+       ($12::text[])[u.kind], ($13::text[])[u.kind], ($14::text[])[u.kind], ($15::text[])[u.kind], ($16::int[])[u.kind], ($17::int[])[u.kind],
        u.first_offset, u.last_offset, u.events, to_timestamp(u.since / 1000), u.input, u.tags::jsonb, u.traceparent, 'queued', 1, now(), now(),
-       w.run_timeout_ms, now() + make_interval(secs => w.start_timeout_ms / 1000.0)
-     from unnest($11::uuid[], $12::text[], $13::text[], $14::int[], $15::text[], $16::text[], $17::text[], $18::text[], $19::int[], $20::int[],
-         $21::int8[], $22::int8[], $23::int[], $24::float8[], $25::text[], $26::text[], $27::text[])
-       u(id, trigger_id, stream, partition, workflow, app, build, queue, trigger_version, incarnation,
-         first_offset, last_offset, events, since, input, tags, traceparent)
-     left join lateral (select w.run_timeout_ms, w.start_timeout_ms from workflows w where w.id = u.workflow offset 0) w on true
-     where ((u.trigger_id, u.stream, u.partition) in (select trigger_id, stream, partition from moved)) is true
-     returning id, epoch)
-   select trigger_id, stream, partition, null::uuid as id, null::int as epoch from moved
-   union all select null, null, null, id, epoch from started`,
+       timeouts.run[u.kind], now() + make_interval(secs => timeouts.start[u.kind] / 1000.0)
+     from (select unnest($18::uuid[]) as id, unnest($19::int[]) as kind, unnest($20::int8[]) as first_offset, unnest($21::int8[]) as last_offset,
+             unnest($22::int[]) as events, unnest($23::float8[]) as since, unnest($24::text[]) as input, unnest($25::text[]) as tags,
+             unnest($26::text[]) as traceparent) u, timeouts
+     where (($11::int[])[u.kind] in (select at from moved)) is true)
+   select at::int from moved`,
 )
-
-interface FlushRow {
-  trigger_id: string | null
-  stream: string | null
-  partition: number | null
-  id: string | null
-  epoch: number | null
-}
 
 /**
  * Moves cursors and starts the runs of their windows; a move without runs is progress. A cursor missing from `moved`
@@ -110,60 +107,106 @@ export async function flushWindows(
   store: Store,
   flush: { moves: CursorMove[]; runs: WindowRun[] },
 ): Promise<{ moved: CursorName[]; started: { runId: string; epoch: number }[] }> {
-  if (flush.moves.length === 0) return { moved: [], started: [] }
-  const values = [...moveColumns(flush.moves), ...runColumns(flush.runs)]
+  const { moves, runs } = flush
+  if (moves.length === 0) return { moved: [], started: [] }
+  const { kinds, kindOf } = kindsOf(moves, runs)
+  const values = [...moveColumns(moves), ...kindColumns(kinds), ...runColumns(runs, kindOf)]
   const rows = await withPartitions(
     store,
-    flush.runs.map((each) => each.runId),
-    async () => await withRetries(async () => await run<FlushRow>(store.hot, flushStatement, values)),
+    runs.map((each) => each.runId),
+    async () => await withRetries(async () => await run<{ at: number }>(store.hot, flushStatement, values)),
   )
-  const moved: CursorName[] = []
-  const started: { runId: string; epoch: number }[] = []
-  for (const row of rows)
-    if (row.id !== null) started.push({ runId: row.id, epoch: row.epoch ?? 1 })
-    else
-      moved.push({
-        triggerId: row.trigger_id ?? '',
-        stream: row.stream ?? '',
-        partition: row.partition ?? 0,
-      })
-  return { moved, started }
+  const places = new Set(rows.map(({ at }) => at))
+  return {
+    moved: moves
+      .filter((_, index) => places.has(index + 1))
+      .map(({ triggerId, stream, partition }) => ({ triggerId, stream, partition })),
+    started: runs
+      .filter((_, index) => places.has(kinds[(kindOf[index] ?? 0) - 1]?.move ?? 0))
+      .map(({ runId }) => ({ runId, epoch: 1 })),
+  }
 }
 
-function moveColumns(moves: CursorMove[]): unknown[][] {
+/** What the windows of a cursor have in common, and the place of its move, from 1; 0: there is none. */
+interface WindowKind {
+  move: number
+  run: WindowRun
+}
+
+/** The kinds of some runs, and for each run the place of its kind, from 1. */
+function kindsOf(moves: CursorMove[], runs: WindowRun[]): { kinds: WindowKind[]; kindOf: number[] } {
+  const moveAt = new Map(moves.map((move, index) => [cursorKey(move), index + 1]))
+  const kinds: WindowKind[] = []
+  const byKey = new Map<string, number>()
+  let last: { run: WindowRun; at: number } | null = null
+  const kindOf = runs.map((one) => {
+    // Windows come cursor by cursor, so nearly all are of the kind of the one before.
+    if (last !== null && isSameKind(last.run, one)) return last.at
+    const { app, build, queue, triggerVersion, incarnation } = one
+    const key = JSON.stringify([cursorKey(one), one.workflow, app, build, queue, triggerVersion, incarnation])
+    let at = byKey.get(key)
+    if (at === undefined) {
+      at = kinds.push({ move: moveAt.get(cursorKey(one)) ?? 0, run: one })
+      byKey.set(key, at)
+    }
+    last = { run: one, at }
+    return at
+  })
+  return { kinds, kindOf }
+}
+
+const cursorKey = ({ triggerId, stream, partition }: CursorName): string =>
+  JSON.stringify([triggerId, stream, partition])
+
+const isSameKind = (a: WindowRun, b: WindowRun): boolean =>
+  a.partition === b.partition &&
+  a.triggerId === b.triggerId &&
+  a.stream === b.stream &&
+  a.workflow === b.workflow &&
+  a.app === b.app &&
+  a.build === b.build &&
+  a.queue === b.queue &&
+  a.triggerVersion === b.triggerVersion &&
+  a.incarnation === b.incarnation
+
+function moveColumns(moves: CursorMove[]): unknown[] {
   return [
-    moves.map((move) => move.triggerId),
-    moves.map((move) => move.stream),
-    moves.map((move) => move.partition),
-    moves.map((move) => move.revision),
-    moves.map((move) => move.version),
-    moves.map((move) => move.nextOffset),
-    moves.map((move) => move.done),
-    moves.map((move) => move.lastOffset),
-    moves.map((move) => move.lastTs),
-    moves.map((move) => move.lastId),
+    textArray(moves.map((move) => move.triggerId)),
+    textArray(moves.map((move) => move.stream)),
+    numberArray(moves.map((move) => move.partition)),
+    numberArray(moves.map((move) => move.revision)),
+    numberArray(moves.map((move) => move.version)),
+    numberArray(moves.map((move) => move.nextOffset)),
+    textArray(moves.map((move) => move.done)),
+    numberArray(moves.map((move) => move.lastOffset)),
+    numberArray(moves.map((move) => move.lastTs)),
+    textArray(moves.map((move) => move.lastId)),
   ]
 }
 
-function runColumns(runs: WindowRun[]): unknown[][] {
+function kindColumns(kinds: WindowKind[]): unknown[] {
   return [
-    runs.map((each) => each.runId),
-    runs.map((each) => each.triggerId),
-    runs.map((each) => each.stream),
-    runs.map((each) => each.partition),
-    runs.map((each) => each.workflow),
-    runs.map((each) => each.app),
-    runs.map((each) => each.build),
-    runs.map((each) => each.queue),
-    runs.map((each) => each.triggerVersion),
-    runs.map((each) => each.incarnation),
-    runs.map((each) => each.firstOffset),
-    runs.map((each) => each.lastOffset),
-    runs.map((each) => each.events),
-    runs.map((each) => each.since),
-    runs.map((each) => each.input),
-    runs.map((each) => JSON.stringify(each.tags)),
-    runs.map((each) => each.traceparent),
+    numberArray(kinds.map(({ move }) => move)),
+    textArray(kinds.map(({ run: each }) => each.workflow)),
+    textArray(kinds.map(({ run: each }) => each.app)),
+    textArray(kinds.map(({ run: each }) => each.build)),
+    textArray(kinds.map(({ run: each }) => each.queue)),
+    numberArray(kinds.map(({ run: each }) => each.triggerVersion)),
+    numberArray(kinds.map(({ run: each }) => each.incarnation)),
+  ]
+}
+
+function runColumns(runs: WindowRun[], kindOf: number[]): unknown[] {
+  return [
+    uuidArray(runs.map((each) => each.runId)),
+    numberArray(kindOf),
+    numberArray(runs.map((each) => each.firstOffset)),
+    numberArray(runs.map((each) => each.lastOffset)),
+    numberArray(runs.map((each) => each.events)),
+    numberArray(runs.map((each) => each.since)),
+    payloadArray(runs.map((each) => each.input)),
+    textArray(runs.map((each) => JSON.stringify(each.tags))),
+    textArray(runs.map((each) => each.traceparent)),
   ]
 }
 
