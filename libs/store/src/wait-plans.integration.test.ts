@@ -11,7 +11,11 @@ import { markCheckedStatement } from './queries/checked-waits.ts'
 import { openWaitTermsStatement } from './queries/open-wait-terms.ts'
 import { openPendingStatement, openWaitsStatement } from './queries/open-waits.ts'
 import { registerStatement } from './queries/register-waits-statement.ts'
-import { latestResponsesStatement, responsePagesStatement } from './queries/response-pages.ts'
+import {
+  latestResponsesStatement,
+  responsePagesStatement,
+  responsePlacesStatement,
+} from './queries/response-pages.ts'
 import { dueEventWaitsStatement } from './queries/time-out-waits.ts'
 import { newRunIds } from './run-id.ts'
 import type { Statement } from './statement.ts'
@@ -38,6 +42,8 @@ const hot: Hot[] = [
     values: [
       ...columns(ids, 'key', 1, 'w1', 0, 'event', 's1/1', 's1', null, 'from_now', 1_000, 1_000),
       86_400_000,
+      ids[0]!,
+      ids.at(-1)!,
     ],
     indexes: [primaryKey, exactly('waits_live')],
   },
@@ -46,10 +52,19 @@ const hot: Hot[] = [
     values: columns(ids, 'key', 'event', 1, 0, 1, 1_795_000_000_000, false),
     indexes: [primaryKey],
   },
-  { statement: openWaitTermsStatement, values: [...columns(ids, 'key'), true], indexes: [primaryKey] },
+  { statement: openWaitTermsStatement, values: columns(ids, 'key'), indexes: [primaryKey] },
+  {
+    statement: responsePlacesStatement,
+    values: [...columns(topics, 1_700_000_000_000), 1_700_000_000_000],
+    indexes: [primaryKey],
+  },
   {
     statement: responsePagesStatement,
-    values: [...columns(topics, 1, 0, -1, 1_795_000_000_000, null, null, 200, true), 1_048_576],
+    values: [
+      ...columns(topics, 1, 0, -1, 1_700_000_000_000, null, null, 200, true),
+      1_048_576,
+      1_700_000_000_000,
+    ],
     indexes: [primaryKey],
   },
   { statement: latestResponsesStatement, values: columns(topics, true), indexes: [primaryKey] },

@@ -9,6 +9,8 @@ import {
   type PageRequest,
   readLatestResponses,
   readResponsePages,
+  readResponsePlaces,
+  type ResponsePlace,
   type StoredResponse,
 } from './response-pages.ts'
 import { refText, type WaitRef } from './wait-ref.ts'
@@ -35,10 +37,10 @@ const filteredPageBytesMax = 1024 * 1024
  * there is one. What a wait does for itself once it is committed and open, and what is done for it when its topic's
  * responses came; the same, so that a wait gets the first whoever is faster. Waits that found nothing are marked as checked.
  *
- * `inHand`: responses of these waits' topics, committed just now. A wait with a filter that has looked for itself tries it
- * on those alone: what was committed before it looked it has tried, and what came since brought itself. Without that, each
- * new event of a busy topic would have every wait on it read all the others again. Never left out for waits that have not
- * looked: an earlier event may be there that they have not tried, and that is the one to answer.
+ * `inHand`: responses of these waits' topics, committed just now. A wait that has looked for itself looks at those alone:
+ * what was committed before it looked it has tried, and what came since brought itself. Without that, each new event of a
+ * busy topic would have every wait on it try its filter on all the others again. Never for waits that have not looked: an
+ * earlier event may be there that they have not tried, and that is the one to answer.
  */
 export async function answerFromResponses(
   store: Store,
@@ -50,7 +52,7 @@ export async function answerFromResponses(
   const handful = inHand && byTopic(inHand)
   for (let from = 0; from < refs.length; from += refsMax) {
     const part = refs.slice(from, from + refsMax)
-    const waits = await readOpenWaits(store, part, { inHand: handful !== null })
+    const waits = await readOpenWaits(store, part)
     const found = new Looks(waits, matches)
     if (handful) found.tryInHand(handful)
     await found.read(store)
@@ -100,17 +102,20 @@ class Looks {
   tryInHand(handful: Map<string, InHand[]>): void {
     for (const wait of this.#waits) {
       const { filter, checked, terms } = wait
-      if (filter === null || !checked) continue
+      if (!checked) continue
       this.#tried.add(wait)
       const events = (handful.get(terms.topic) ?? []).filter((place) => mayAnswer(terms, place))
-      const first = firstOf(events.filter(({ event }) => this.#matches(filter, event)))
+      const first = firstOf(events.filter(({ event }) => filter === null || this.#matches(filter, event)))
       if (first) this.#pass(wait, first)
     }
   }
 
   async read(store: Store): Promise<void> {
     const waits = this.#waits.filter((wait) => !this.#tried.has(wait))
-    const looks = waits.flatMap((wait) => wait.places.map((where) => lookOf(wait, where)))
+    const places = Map.groupBy(await readResponsePlaces(store, topicsOf(waits)), ({ topic }) => topic)
+    const looks = waits.flatMap((wait) =>
+      (places.get(wait.terms.topic) ?? []).map((place) => lookOf(wait, place)),
+    )
     const plain = looks.filter(({ wait }) => wait.filter === null)
     const filtered = looks.filter(({ wait }) => wait.filter !== null)
     await this.#readAll(store, plain, refsMax)
@@ -177,16 +182,23 @@ class Looks {
   }
 }
 
-function lookOf(wait: OpenEventWait, where: { incarnation: number; partition: number }): Look {
+/** Each topic once, from the earliest time that one of its waits asks for. */
+function topicsOf(waits: readonly OpenEventWait[]): { topic: string; sinceMs: number }[] {
+  const since = new Map<string, number>()
+  for (const { terms } of waits)
+    since.set(terms.topic, Math.min(terms.sinceMs, since.get(terms.topic) ?? terms.sinceMs))
+  return [...since].map(([topic, sinceMs]) => ({ topic, sinceMs }))
+}
+
+function lookOf(wait: OpenEventWait, place: ResponsePlace): Look {
   const { terms, filter } = wait
   return {
     wait,
     request: {
-      topic: terms.topic,
-      ...where,
-      above: lookAbove(terms, where),
+      ...place,
+      above: lookAbove(terms, place),
       sinceMs: terms.sinceMs,
-      never: neverOn(terms, where),
+      never: neverOn(terms, place),
       rowsMax: filter === null ? 1 : filteredRowsMax,
       withData: filter !== null,
     },

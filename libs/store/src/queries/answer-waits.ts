@@ -15,6 +15,9 @@ import { refText, type WaitRef } from './wait-ref.ts'
  *   Where the run is parked it is queued at the next epoch. The i-th answer carries the old wake + i.
  * - Their order is that of the log: on one partition by offset, between partitions by time. The time of an event counts as
  *   at least that of those before it on its partition (`at`), or the two would contradict each other.
+ * - The hours of the responses are not bounded by values that are known at the start, as `response-pages` does: with any
+ *   partitions pruned before the start, also of a table it does not lock, Postgres 18.4 finds no row when it checks a
+ *   guard again after a wait, and the answer that waited for a suspend is lost (reproduced).
  * - The step carries the whole event, put together here from the response, whose payload so never leaves Postgres, and
  *   stays to the letter what was published.
  */

@@ -5,21 +5,18 @@ import type { WaitTerms } from '../wait-candidate.ts'
 import { refColumns, type WaitRef } from './wait-ref.ts'
 
 /**
- * What the open event waits among some refs look for, and where. A statement of its own and the first of a look: what is
+ * What the open event waits among some refs look for. A statement of its own and the first of a look: what is
  * committed after it finds these waits by itself.
  *
  * - `d`: per partition the last event that answers of this topic and filter brought, of those that the run had received.
  *   By the key's first column: a run has at most some hundred waits. Fixed once the wait is there: only answers that the
  *   worker had seen count.
- * - `g`: the partitions on which the topic has responses, found by leaps through the key. Left out where the caller has
- *   the events in hand ($3) and the wait has looked for itself.
  */
 export const openWaitTermsStatement = statement(
   'open_wait_terms',
   `select w.run_id, w.key, w.topic, w.filter, w.since, w.asked_since, w.lookback_truncated,
      w.after_incarnation, w.after_partition, w.after_from, w.after_offset, w.checked_at is not null as checked,
-     d.incarnations as received_incarnations, d.partitions as received_partitions, d.offsets::float8[] as received_offsets,
-     g.incarnations, g.partitions
+     d.incarnations as received_incarnations, d.partitions as received_partitions, d.offsets::float8[] as received_offsets
    from unnest($1::uuid[], $2::text[]) u(run_id, key)
    cross join lateral (
      select w.* from waits w
@@ -30,19 +27,7 @@ export const openWaitTermsStatement = statement(
            from waits p
            where w.seen > 0 and p.run_id = w.run_id and p.status || '' = 'answered' and p.wake <= w.seen
              and p.topic || '' = w.topic and p.filter is not distinct from w.filter
-           group by 1, 2) m) d on true
-   left join lateral (
-     with recursive leaps as (
-       (select r.incarnation, r.partition from responses r
-        where r.topic = w.topic and r.log_time >= w.since and not ($3 and w.filter is not null and w.checked_at is not null)
-        order by r.incarnation, r.partition limit 1)
-       union all
-       select n.incarnation, n.partition from leaps l
-       cross join lateral (
-         select r.incarnation, r.partition from responses r
-         where r.topic = w.topic and r.log_time >= w.since and (r.incarnation, r.partition) > (l.incarnation, l.partition)
-         order by r.incarnation, r.partition limit 1) n)
-     select array_agg(l.incarnation) as incarnations, array_agg(l.partition) as partitions from leaps l) g on true`,
+           group by 1, 2) m) d on true`,
 )
 
 interface TermsRow {
@@ -61,8 +46,6 @@ interface TermsRow {
   received_incarnations: number[] | null
   received_partitions: number[] | null
   received_offsets: number[] | null
-  incarnations: number[] | null
-  partitions: number[] | null
 }
 
 /** An open wait for an event. */
@@ -74,19 +57,13 @@ export interface OpenEventWait {
   latestSinceMs: number | null
   /** It has looked for itself since it was opened: whatever came after that brings itself. */
   checked: boolean
-  /** Where its topic has responses. */
-  places: { incarnation: number; partition: number }[]
 }
 
-/** Those of the refs that are open and wait for an event. `inHand`: as at {@link openWaitTermsStatement}, `g`. */
-export async function readOpenWaits(
-  store: Store,
-  refs: readonly WaitRef[],
-  { inHand }: { inHand: boolean },
-): Promise<OpenEventWait[]> {
+/** Those of the refs that are open and wait for an event. */
+export async function readOpenWaits(store: Store, refs: readonly WaitRef[]): Promise<OpenEventWait[]> {
   if (refs.length === 0) return []
   const rows = await withRetries(
-    async () => await run<TermsRow>(store.hot, openWaitTermsStatement, [...refColumns(refs), inHand]),
+    async () => await run<TermsRow>(store.hot, openWaitTermsStatement, refColumns(refs)),
   )
   return rows.map(toOpenWait)
 }
@@ -97,7 +74,6 @@ function toOpenWait(row: TermsRow): OpenEventWait {
     filter: row.filter,
     checked: row.checked,
     latestSinceMs: row.lookback_truncated ? row.asked_since : null,
-    places: pairsOf(row.incarnations, row.partitions),
     terms: {
       topic: row.topic,
       sinceMs: row.since,
@@ -111,16 +87,11 @@ function toOpenWait(row: TermsRow): OpenEventWait {
               from: row.after_from ?? 0,
               to: row.after_offset ?? 0,
             },
-      received: pairsOf(row.received_incarnations, row.received_partitions).map((place, at) => ({
-        ...place,
-        offset: row.received_offsets?.[at] ?? -1,
+      received: (row.received_offsets ?? []).map((offset, at) => ({
+        incarnation: row.received_incarnations?.[at] ?? 0,
+        partition: row.received_partitions?.[at] ?? 0,
+        offset,
       })),
     },
   }
 }
-
-const pairsOf = (
-  incarnations: number[] | null,
-  partitions: number[] | null,
-): { incarnation: number; partition: number }[] =>
-  (incarnations ?? []).map((incarnation, at) => ({ incarnation, partition: partitions?.[at] ?? 0 }))

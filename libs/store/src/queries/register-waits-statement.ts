@@ -2,16 +2,18 @@ import { limits } from '@headrace/schemas'
 import { statement } from '../statement.ts'
 
 /**
- * DESIGN §4, arrow 7, its first half: the wait's row. All registrations of a batch in one statement.
+ * ARCHITECTURE, row 7, its first half: the wait's row. All registrations of a batch in one statement.
  *
  * - No lock on runs, only a look at them: an answer in flight holds the wait's row and wants the run, and a registration
  *   that held the run and wanted the wait's row would complete the circle. A wait that is inserted for a run which is lost
  *   at that moment is what its next replay finds.
+ * - $14 and $15 are the first and the last of the ids: known at the start, so that other days are not even opened. Right only
+ *   in a statement that locks no row (see answer-waits); `on conflict do update` looks at the row as it is by itself.
  * - `where not exists` in `missing`, then `on conflict do nothing`: the latter alone waits for whoever holds a row of the
  *   same key, also where that row is long there. With it, only two first registrations of one wait meet.
- * - A stream's row comes before the waits on it (`lowered`, `added`, then `inserted`, each held up by the one before), so
- *   that whoever sees a wait knows from when its stream is to be projected. Both are one commit: a registration that is
- *   refused leaves no stream to project. Rows are taken in the order of their names, and only where something changes.
+ * - A stream's row comes before the waits on it (`inserted` is held up by `projected`), so that whoever sees a wait knows from
+ *   when its stream is to be projected. Both are one commit: a registration that is refused leaves no stream to project.
+ *   Rows are taken in the order of their names, and only where something changes.
  * - A pending wait has nothing to look at, so it counts as checked until it is opened; so does a wait for a time, always.
  * - `since`: the look-back is the bound of what is complete on `responses`. For a wait since its run began, nothing on the
  *   window's partition up to the window's last event answers; else nothing of the window itself.
@@ -25,7 +27,7 @@ export const registerStatement = statement(
      order by run_id, key),
    held as materialized (
      select a.*,
-       case when a.kind = 'time' then now() when a.mode = 'run' then r.since
+       case when a.kind <> 'event' then now() when a.mode = 'run' then r.since
             when a.mode = 'at' then to_timestamp(a.mode_ms / 1000) else now() - make_interval(secs => a.mode_ms / 1000) end as asked_since,
        case when a.kind = 'event' then now() + make_interval(secs => a.timeout_ms / 1000)
             when a.mode = 'at' then to_timestamp(a.mode_ms / 1000) else now() + make_interval(secs => a.mode_ms / 1000) end as expires_at,
@@ -37,11 +39,13 @@ export const registerStatement = statement(
      from asked a
      cross join lateral (
        select r.since, r.stream, r.incarnation, r.partition, r.first_offset, r.last_offset from runs r
-       where r.id = a.run_id and r.epoch = a.epoch and r.worker_id = a.worker_id and r.status || '' = 'running' offset 0) r
+       where r.id = a.run_id and r.epoch = a.epoch and r.worker_id = a.worker_id and r.status || '' = 'running'
+         and r.id between $14 and $15 offset 0) r
      left join lateral (
        select w.kind, w.topic, w.filter, w.status from waits w where w.run_id = a.run_id and w.key = a.key offset 0) w on true
      left join lateral (
-       select s.kind from steps s where s.run_id = a.run_id and s.key = a.key and w.kind is null offset 0) s on true),
+       select s.kind from steps s where s.run_id = a.run_id and s.key = a.key and w.kind is null
+         and s.run_id between $14 and $15 offset 0) s on true),
    missing as materialized (
      select h.*, greatest(h.asked_since, now() - make_interval(secs => $13::float8 / 1000)) as since,
        h.expires_at > now() + make_interval(secs => ${limits.waitMsMax / 1000}) as too_long,
@@ -53,18 +57,11 @@ export const registerStatement = statement(
    fresh as materialized (select * from missing where not too_long and not too_many),
    streams as materialized (
      select stream, min(since) as since from fresh where kind = 'event' group by stream order by stream),
-   lowered as (
-     update waited_streams s set projected_from = m.since
-     from (select m.stream, m.since from streams m
-           cross join lateral (
-             select 1 from waited_streams s where s.stream = m.stream and s.projected_from > m.since for no key update) s) m
-     where s.stream = any (array[m.stream]) and s.projected_from > m.since
-     returning s.stream),
-   added as (
+   projected as (
      insert into waited_streams (stream, projected_from)
      select m.stream, m.since from streams m
-     where (select count(*) from lowered) >= 0
-       and not exists (select 1 from waited_streams s where s.stream = m.stream)
+     where not exists (select 1 from waited_streams s where s.stream = m.stream and s.projected_from <= m.since)
+     order by m.stream
      on conflict (stream) do update set projected_from = excluded.projected_from
        where waited_streams.projected_from > excluded.projected_from
      returning stream),
@@ -78,8 +75,8 @@ export const registerStatement = statement(
      from fresh f
      left join lateral (
        select s.open_from from waited_streams s where s.stream = f.stream offset 0) s on true
-     cross join lateral (select f.kind = 'time' or coalesce(s.open_from <= f.since, false) as is_open) o
-     where (select count(*) from added) >= 0
+     cross join lateral (select f.kind <> 'event' or coalesce(s.open_from <= f.since, false) as is_open) o
+     where (select count(*) from projected) >= 0
      order by f.run_id, f.key
      on conflict do nothing
      returning run_id, key, status)

@@ -75,8 +75,10 @@ async function registerPart(store: Store, items: Placed[], lookbackMs: number): 
 
 export function registerValues(requests: readonly WaitRequest[], lookbackMs: number): unknown[] {
   const waits = requests.map((request) => ({ ...request, ...termsOf(request.command) }))
+  const runIds = waits.map(({ command }) => command.run_id)
+  const sorted = runIds.map((id) => id.toLowerCase()).toSorted()
   return [
-    waits.map(({ command }) => command.run_id),
+    runIds,
     waits.map(({ command }) => command.key),
     waits.map(({ command }) => command.epoch),
     waits.map(({ workerId }) => workerId),
@@ -89,6 +91,8 @@ export function registerValues(requests: readonly WaitRequest[], lookbackMs: num
     waits.map(({ modeMs }) => modeMs),
     waits.map(({ timeoutMs }) => timeoutMs),
     lookbackMs,
+    sorted[0] ?? null,
+    sorted.at(-1) ?? null,
   ]
 }
 

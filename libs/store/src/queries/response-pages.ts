@@ -7,6 +7,29 @@ import type { EventPlace } from '../wait-candidate.ts'
 const eventColumns = 'r.id, r.source, r.event_type, r.key, r.stream'
 
 /**
+ * The partitions on which topics have responses, by leaps through the key. Here and below the last value is a time before
+ * which nothing is asked for: with it known at the start, the hours before are not even opened.
+ */
+export const responsePlacesStatement = statement(
+  'response_places',
+  `select u.topic, g.incarnation, g.partition
+   from unnest($1::text[], $2::float8[]) u(topic, since_ms)
+   cross join lateral (
+     with recursive leaps as (
+       (select r.incarnation, r.partition from responses r
+        where r.topic = u.topic and r.log_time >= to_timestamp(u.since_ms / 1000) and r.log_time >= to_timestamp($3::float8 / 1000)
+        order by r.topic, r.incarnation, r.partition limit 1)
+       union all
+       select n.incarnation, n.partition from leaps l
+       cross join lateral (
+         select r.incarnation, r.partition from responses r
+         where r.topic = u.topic and r.log_time >= to_timestamp(u.since_ms / 1000) and r.log_time >= to_timestamp($3::float8 / 1000)
+           and (r.incarnation, r.partition) > (l.incarnation, l.partition)
+         order by r.topic, r.incarnation, r.partition limit 1) n)
+     select * from leaps) g`,
+)
+
+/**
  * Responses of a topic on one partition, in the order of their offsets, from above an offset on: by the key alone, so that
  * a loop of waits does not read again what it has received, and nobody reads the rest of a busy topic. Payloads only for
  * those that have a filter to be tried on them, and no more than $10 bytes of them beyond the first.
@@ -24,7 +47,7 @@ export const responsePagesStatement = statement(
      from (select f.*, count(*) over () as found, sum(octet_length(f.data)) over (order by f.sequence_id) - octet_length(f.data) as before
            from (select r.sequence_id, r.log_time, r.data, ${eventColumns} from responses r
                  where r.topic = u.topic and r.incarnation = u.incarnation and r.partition = u.partition and r.sequence_id > u.above
-                   and r.log_time >= to_timestamp(u.since_ms / 1000)
+                   and r.log_time >= to_timestamp(u.since_ms / 1000) and r.log_time >= to_timestamp($11::float8 / 1000)
                    and (r.sequence_id between u.never_from and u.never_to) is not true
                  order by r.topic, r.incarnation, r.partition, r.sequence_id limit u.rows) f) p
      where not u.with_data or p.before < $10) c
@@ -40,11 +63,34 @@ export const latestResponsesStatement = statement(
      from latest_responses r where r.topic = u.topic offset 0) r`,
 )
 
-/** What is read of one topic's partition. */
-export interface PageRequest {
+const earliestOf = (requests: readonly { sinceMs: number }[]): number =>
+  requests.reduce((earliest, { sinceMs }) => Math.min(earliest, sinceMs), Number.MAX_SAFE_INTEGER)
+
+/** A partition of a topic's stream. */
+export interface ResponsePlace {
   topic: string
   incarnation: number
   partition: number
+}
+
+/** Where these topics have responses from a time on. */
+export async function readResponsePlaces(
+  store: Store,
+  requests: readonly { topic: string; sinceMs: number }[],
+): Promise<ResponsePlace[]> {
+  if (requests.length === 0) return []
+  return await withRetries(
+    async () =>
+      await run<ResponsePlace & Record<string, unknown>>(store.hot, responsePlacesStatement, [
+        requests.map(({ topic }) => topic),
+        requests.map(({ sinceMs }) => sinceMs),
+        earliestOf(requests),
+      ]),
+  )
+}
+
+/** What is read of one topic's partition. */
+export interface PageRequest extends ResponsePlace {
   above: number
   sinceMs: number
   never: { from: number; to: number } | null
@@ -96,6 +142,7 @@ export async function readResponsePages(
         requests.map((request) => request.rowsMax),
         requests.map((request) => request.withData),
         dataBytesMax,
+        earliestOf(requests),
       ]),
   )
   const pages = requests.map((): ResponsePage => ({ responses: [], last: true }))
