@@ -1,4 +1,4 @@
-import { eventsTopic } from '@headrace/broker'
+import { deadLettersTopic, eventsTopic, responsesTopic, tasksTopic } from '@headrace/broker'
 import { setCheckpointHandler } from '@headrace/core'
 import { extendProjection, listProjectionGaps } from '@headrace/store'
 import { createDatabase, eventually, infra } from '@headrace/testing'
@@ -70,7 +70,7 @@ test('a first wait, a gap reader and a correlator that lags: the earliest event 
   const partitions = await partitionsOf('gaps')
   await projection.begin(
     'gaps',
-    Date.now() - 1_000,
+    Date.now() - hourMs / 4,
     partitions.map(() => 10),
   )
   await eventually('the stream is open', async () => (await runs.state(now)).status === 'open')
@@ -96,6 +96,47 @@ test('a first wait, a gap reader and a correlator that lags: the earliest event 
   expect(await runs.state(runId)).toMatchObject({ status: 'pending' })
   hold.letGo()
   expect(await runs.settled(runId)).toMatchObject({ output: { data: 'early', sequence_id: 4 } })
+})
+
+test('a correlator that is beyond the end of a response topic made anew has passed nothing', async () => {
+  const { rows } = await headrace.store.general.query<{ partition: number; next_offset: number }>(
+    `update correlator_cursors c set next_offset = 1000000 from correlator_cursors old where old.partition = c.partition
+     returning c.partition, old.next_offset`,
+  )
+  const runId = await runs.parked('anew/1')
+  const partitions = await partitionsOf('anew')
+  await projection.begin(
+    'anew',
+    Date.now() - hourMs,
+    partitions.map(() => 0),
+  )
+  await lookedAgain(headrace, 'waits.open', eventually)
+  expect(await runs.state(runId)).toMatchObject({ status: 'pending' })
+  for (const { partition, next_offset: nextOffset } of rows)
+    await headrace.store.general.query(
+      'update correlator_cursors set next_offset = $2 where partition = $1',
+      [partition, nextOffset],
+    )
+  await eventually('the wait is open', async () => (await runs.state(runId)).status === 'open')
+})
+
+test('where topics may not be made, a wait on a stream that does not exist opens, and can so time out', async () => {
+  const other = `${prefix}-verify`
+  const database = await createDatabase()
+  await projection.broker.topics.ensureTopics([
+    { ...responsesTopic(other), partitions: 1 },
+    { ...deadLettersTopic(other), partitions: 1 },
+    { ...tasksTopic(other, 'default'), partitions: 2 },
+  ])
+  const env = { HEADRACE_KAFKA_TOPICS: 'verify', HEADRACE_RESPONSE_PARTITIONS: '1' }
+  const verifying = await startedOrchestrator({ brokers, prefix: other, databaseUrl: database.url, env })
+  try {
+    const waiting = await waitingRuns(verifying, eventually)
+    const runId = await waiting.parked('nowhere/1', { timeout_ms: 1_000 })
+    expect(await waiting.settled(runId)).toMatchObject({ status: 'timed_out', unverified: false })
+  } finally {
+    await verifying.stop()
+  }
 })
 
 test('a stream that was opened by who then died has its waits opened by the next', async () => {

@@ -10,7 +10,7 @@ import {
   streamsToOpen,
 } from '@headrace/store'
 import type { Looks } from '../waits/looks.ts'
-import { endsPassed } from './passed.ts'
+import { endsPassed, isBegunAnew } from './passed.ts'
 
 export interface OpeningOptions {
   store: Store
@@ -30,7 +30,7 @@ const SOON_MS = 100
 const SOON_LOOKS = 30
 
 /**
- * Opens waits (DESIGN §10). A wait may be answered once its stream is projected from its `since` on, on every partition,
+ * Opens waits. A wait may be answered once its stream is projected from its `since` on, on every partition,
  * and the correlator has read what that put on the response topic. Earlier, a later event could be taken for the first.
  *
  * Every value is read before what it is compared with: what was asked for, then how far it is projected, then the ends of
@@ -65,13 +65,22 @@ export function createOpening(options: OpeningOptions): Duty {
   }
 
   async function openPassed(toOpen: StreamToOpen[]): Promise<boolean> {
+    if (endsOf.size === 0) return false
     const cursors = await loadCorrelatorCursors(store)
+    // With Kafka away, what it told before stays good.
+    const now = await endsOfResponses(options).catch((error: unknown) => {
+      if (error instanceof BrokerError) return null
+      throw error
+    })
     let opened = false
     for (const each of toOpen) {
       const ends = endsOf.get(nameOf(each))
-      if (ends === undefined || !endsPassed(ends, cursors)) continue
-      opened = (await openStream(store, each)) || opened
+      if (ends === undefined) continue
+      const isAnew = now !== null && isBegunAnew(now, ends, cursors)
+      if (!isAnew && !endsPassed(ends, cursors)) continue
+      // Ends of a response topic that is no more are never passed, or by a cursor that has passed nothing: taken again.
       endsOf.delete(nameOf(each))
+      if (!isAnew) opened = (await openStream(store, each)) || opened
     }
     return opened
   }
@@ -109,7 +118,7 @@ const nameOf = ({ stream, projectedFrom }: StreamToOpen): string => `${stream} $
 
 /** On every partition that the stream has; one that comes later is projected from its beginning. */
 async function isProjected(
-  { broker, prefix, streams }: OpeningOptions,
+  { broker, prefix, streams, log }: OpeningOptions,
   { stream, projected, known }: StreamToOpen,
 ): Promise<boolean> {
   const topic = eventsTopic(prefix, stream).name
@@ -121,17 +130,25 @@ async function isProjected(
     streams.forget(stream)
     // It had a topic: what is projected is not known to be all. Without one there is nothing that could be missing.
     if (known) return false
-    return !(await isMade(streams, stream))
+    return !(await isMade(stream, { streams, log }))
   }
 }
 
-async function isMade(streams: OpeningOptions['streams'], stream: string): Promise<boolean> {
+async function isMade(
+  stream: string,
+  { streams, log }: Pick<OpeningOptions, 'streams' | 'log'>,
+): Promise<boolean> {
   try {
     await streams.ensure(new Set([stream]))
     return true
   } catch (error) {
-    if (error instanceof StreamsRefusedError) return false
-    throw error
+    if (!(error instanceof StreamsRefusedError) && !(error instanceof BrokerError && !error.retryable))
+      throw error
+    log.warn(
+      { event: 'wait.stream_not_made', code: error.code, stream, err: error },
+      'a stream that is waited on does not exist and cannot be made here; it is projected from its beginning when it is there',
+    )
+    return false
   }
 }
 

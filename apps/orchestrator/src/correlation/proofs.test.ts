@@ -1,9 +1,10 @@
 import { BrokerError, partitionFor } from '@headrace/broker'
 import type { DueWait, ProjectionCursor } from '@headrace/store'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { Proofs } from './proofs.ts'
+import { Proofs, type Verdict } from './proofs.ts'
 
 const responsePartitions = 2
+const graceMs = 15_000
 /** A topic of `orders` whose responses lie on that partition. */
 const topicOn = (partition: number): string => {
   for (let number = 0; ; number += 1)
@@ -18,6 +19,8 @@ function due(changes: Partial<DueWait> = {}): DueWait {
     topic: topicOn(0),
     stream,
     status: 'open',
+    filtered: false,
+    checked: true,
     expiresAtMs: 1_000,
     overdueMs: 500,
     place: '',
@@ -33,18 +36,22 @@ class World {
   projection: ProjectionCursor[] = []
   responseEnds = [100, 200]
   correlator = new Map<number, number>()
-  /** Thrown by the next question to Kafka. */
+  /** Thrown by questions to Kafka; where a topic is named, by those about it alone. */
   fault: Error | null = null
+  faultOf: string | null = null
+  nowMs = 0
   readonly proofs = new Proofs({
     prefix: 'h',
+    clock: { now: () => this.nowMs },
+    graceMs,
     broker: {
-      stableEnds: async () => {
-        this.#ask('source ends')
+      stableEnds: async (topic) => {
+        this.#ask('source ends', topic)
         if (this.sourceEnds === null) throw new BrokerError('unknown_topic', 'none', { retryable: false })
         return await Promise.resolve(new Map(this.sourceEnds.entries()))
       },
-      offsets: async () => {
-        this.#ask('response ends')
+      offsets: async (topic) => {
+        this.#ask('response ends', topic)
         return await Promise.resolve(
           new Map(this.responseEnds.map((high, partition) => [partition, { low: 0, high }])),
         )
@@ -60,9 +67,9 @@ class World {
     },
   })
 
-  #ask(what: string): void {
+  #ask(what: string, topic: string): void {
     this.asked.push(what)
-    if (this.fault) throw this.fault
+    if (this.fault && (this.faultOf ?? topic) === topic) throw this.fault
   }
 
   projectedTo(...offsets: number[]): void {
@@ -79,7 +86,12 @@ class World {
   }
 
   async proven(...waits: DueWait[]): Promise<DueWait[]> {
-    return (await this.proofs.look(waits)).proven
+    return (await this.look(...waits)).proven
+  }
+
+  async look(...waits: DueWait[]): Promise<Verdict> {
+    this.proofs.newRound()
+    return await this.proofs.look(waits)
   }
 }
 
@@ -101,6 +113,8 @@ describe('a proof that no answer is on its way', () => {
       'projection',
       'response ends',
       'correlator',
+      // Whether they are still those of the same topic.
+      'response ends',
     ])
   })
 
@@ -126,6 +140,26 @@ describe('a proof that no answer is on its way', () => {
     expect(await world.proven(due())).toEqual([])
     world.responseEnds = [1_000, 2_000]
     world.correlatedTo(100, 200)
+    expect(await world.proven(due())).toEqual([due()])
+  })
+
+  test('is made over a response topic that was made anew meanwhile, whose offsets begin again', async () => {
+    world.projectedTo(10, 20)
+    world.correlatedTo(99, 200)
+    expect(await world.proven(due())).toEqual([])
+    world.responseEnds = [3, 0]
+    world.correlatedTo(3, 0)
+    await world.look(due())
+    expect(await world.proven(due())).toEqual([due()])
+  })
+
+  test('is not made by a correlator that is still beyond a response topic made anew', async () => {
+    world.projectedTo(10, 20)
+    world.correlatedTo(100, 200)
+    world.responseEnds = [3, 0]
+    expect(await world.proven(due())).toEqual([])
+    expect(await world.proven(due())).toEqual([])
+    world.correlatedTo(3, 0)
     expect(await world.proven(due())).toEqual([due()])
   })
 
@@ -184,9 +218,7 @@ describe('a proof that no answer is on its way', () => {
 })
 
 describe('a stream is said to stand still', () => {
-  const halted = async (...waits: DueWait[]): Promise<string[]> => [
-    ...(await world.proofs.look(waits)).halted,
-  ]
+  const halted = async (...waits: DueWait[]): Promise<string[]> => [...(await world.look(...waits)).halted]
 
   test('where the projection of a partition is stopped or paused', async () => {
     world.projectedTo(9, 20)
@@ -212,21 +244,61 @@ describe('a stream is said to stand still', () => {
 })
 
 describe('a Kafka that cannot be asked', () => {
+  const fault = new BrokerError('kafka_unreachable', 'away', { retryable: true })
+
   test('is said, and what was proven so far stays good', async () => {
-    const fault = new BrokerError('kafka_unreachable', 'away', { retryable: true })
     world.projectedTo(10, 20)
     world.correlatedTo(99, 200)
     const other = due({ runId: 'r2', stream: 'users' })
-    await world.proofs.look([due()])
+    await world.look(due())
     world.fault = fault
     world.correlatedTo(100, 200)
-    expect(await world.proofs.look([due(), other])).toMatchObject({ proven: [due()], fault })
+    expect(await world.look(due(), other)).toMatchObject({ proven: [due()], fault })
     world.fault = null
-    expect((await world.proofs.look([due()])).fault).toBeNull()
+    expect((await world.look(due())).fault).toBeNull()
+  })
+
+  test('about one stream keeps no other from its proof, and is asked about it once a round', async () => {
+    world.fault = fault
+    world.faultOf = 'h.events.broken'
+    world.projectedTo(10, 20)
+    world.correlatedTo(100, 200)
+    const broken = due({ runId: 'r0', stream: 'broken' })
+    expect(await world.look(broken, due())).toMatchObject({ proven: [due()], fault })
+    world.asked = []
+    expect(await world.proofs.look([broken])).toMatchObject({ proven: [], fault })
+    expect(world.asked).not.toContain('source ends')
+  })
+
+  test('makes the proof impossible for what it does not tell of, once that has lasted', async () => {
+    world.fault = fault
+    world.faultOf = 'h.events.broken'
+    world.projectedTo(9, 20)
+    const broken = due({ runId: 'r0', stream: 'broken', overdueMs: 90_000 })
+    const lagging = due({ overdueMs: 90_000 })
+    expect((await world.look(broken, lagging)).halted).toEqual(new Set())
+    world.nowMs += graceMs - 1
+    expect((await world.look(broken, lagging)).halted).toEqual(new Set())
+    world.nowMs += 1
+    expect((await world.look(broken, lagging)).halted).toEqual(new Set(['broken']))
+    // It answers for a moment, and has to be away for as long again.
+    world.fault = null
+    await world.look(broken, lagging)
+    world.fault = fault
+    expect((await world.look(broken, lagging)).halted).toEqual(new Set())
+  })
+
+  test('is noticed for a stream whose ends were taken while it could be', async () => {
+    world.projectedTo(9, 20)
+    await world.look(due())
+    world.fault = fault
+    await world.look(due({ overdueMs: graceMs }))
+    world.nowMs += graceMs
+    expect((await world.look(due({ overdueMs: 2 * graceMs }))).halted).toEqual(new Set(['orders']))
   })
 
   test('is not taken for a bug, nor a bug for it', async () => {
     world.fault = new TypeError('a bug')
-    await expect(world.proofs.look([due()])).rejects.toThrow('a bug')
+    await expect(world.look(due())).rejects.toThrow('a bug')
   })
 })

@@ -1,6 +1,8 @@
 import { type Broker, BrokerError, eventsTopic, partitionFor, responsesTopic } from '@headrace/broker'
+import type { Clock } from '@headrace/service'
 import type { DueWait, ProjectionCursor } from '@headrace/store'
-import { endsPassed } from './passed.ts'
+import { KafkaQuestions } from './kafka-questions.ts'
+import { endsPassed, isBegunAnew } from './passed.ts'
 
 export interface ProofsOptions {
   broker: Pick<Broker, 'offsets' | 'stableEnds'>
@@ -9,15 +11,18 @@ export interface ProofsOptions {
   projection: (streams: string[]) => Promise<ProjectionCursor[]>
   /** The correlator's cursors, now. */
   correlator: () => Promise<ReadonlyMap<number, number>>
+  clock: Pick<Clock, 'now'>
+  /** How long Kafka must not have answered before that counts as none to be had (ms): an election is no reason. */
+  graceMs: number
 }
 
 /** What one look at some due waits found. */
 export interface Verdict {
   /** No answer of theirs is on its way: whatever was accepted within their time is stored, and may be read. */
   proven: DueWait[]
-  /** Streams whose projection stands still, so that the proof for them cannot be had. */
+  /** Streams for which the proof cannot be had: their projection stands still, or Kafka has not answered for a grace. */
   halted: ReadonlySet<string>
-  /** Why Kafka could not be asked; null when it answered. */
+  /** Why Kafka could not be asked about some of them; null when it answered. */
   fault: unknown
 }
 
@@ -46,11 +51,18 @@ interface Group {
 export class Proofs {
   readonly #options: ProofsOptions
   readonly #proofs = new Map<string, Proof>()
+  readonly #kafka: KafkaQuestions
   /** Fixed for the life of the response topic. */
   #responsePartitions: number | null = null
 
   constructor(options: ProofsOptions) {
     this.#options = options
+    this.#kafka = new KafkaQuestions(options.clock)
+  }
+
+  /** Begins a round of looks, in which a topic that Kafka does not answer for is asked about once. */
+  newRound(): void {
+    this.#kafka.newRound()
   }
 
   /** `due`: waits that Postgres said are due, all at one moment. */
@@ -58,20 +70,17 @@ export class Proofs {
     const streams = [...new Set(due.map(({ stream }) => stream))]
     const before = progressOf(await this.#options.projection(streams))
     const halted = new Set(streams.filter((stream) => before.get(stream)?.isHalted))
-    const verdict: Verdict = { proven: [], halted, fault: null }
-    let groups: Group[] = []
-    try {
-      groups = await this.#groupsOf(due)
-      await this.#begin(groups, { due, before, halted })
-      await this.#advance(groups, progressOf(await this.#options.projection(streams)))
-    } catch (error) {
-      if (!(error instanceof BrokerError)) throw error
-      // What was proven so far stays good.
-      verdict.fault = error
-    }
+    const groups = await this.#groupsOf(due)
+    await this.#begin(groups, { due, before, halted })
+    await this.#advance(groups, progressOf(await this.#options.projection(streams)))
     const cursors = await this.#options.correlator()
-    verdict.proven = groups.flatMap((group) => this.#provenOf(group, cursors))
-    return verdict
+    await this.#checkEnds(groups, cursors)
+    const proven = groups.flatMap((group) => this.#provenOf(group, cursors))
+    const isAway = (topic: string): boolean => this.#kafka.hasFailedFor(topic, this.#options.graceMs)
+    for (const stream of streams)
+      if (isAway(this.#responses) || isAway(this.#topicOf(stream))) halted.add(stream)
+    for (const { name, stream } of groups) if (halted.has(stream)) this.#proofs.delete(name)
+    return { proven, halted, fault: this.#kafka.fault }
   }
 
   /** Forgets what no wait asks for any more. */
@@ -79,14 +88,30 @@ export class Proofs {
     const streams = new Set(due.map(({ stream }) => stream))
     for (const name of this.#proofs.keys())
       if (!streams.has(name.slice(0, name.indexOf('/')))) this.#proofs.delete(name)
+    this.#kafka.keepOnly(new Set([this.#responses, ...[...streams].map((stream) => this.#topicOf(stream))]))
+  }
+
+  get #responses(): string {
+    return responsesTopic(this.#options.prefix).name
+  }
+
+  #topicOf(stream: string): string {
+    return eventsTopic(this.#options.prefix, stream).name
+  }
+
+  /** The ends of the response topic's partitions; null while Kafka does not tell. */
+  async #responseEnds(): Promise<ReadonlyMap<number, number> | null> {
+    const { broker } = this.#options
+    const ends = await this.#kafka.ask(this.#responses, async (topic) => await broker.offsets(topic))
+    return ends && new Map([...ends].map(([partition, { high }]) => [partition, high]))
   }
 
   /** Only waits that are open: one that is pending times out once it was opened. */
   async #groupsOf(due: readonly DueWait[]): Promise<Group[]> {
     const open = due.filter(({ status }) => status === 'open')
     if (open.length === 0) return []
-    const { broker, prefix } = this.#options
-    this.#responsePartitions ??= (await broker.offsets(responsesTopic(prefix).name)).size
+    this.#responsePartitions ??= (await this.#responseEnds())?.size ?? null
+    if (this.#responsePartitions === null) return []
     const groups = new Map<string, Group>()
     for (const wait of open) {
       const responsePartition = partitionFor(wait.topic, this.#responsePartitions)
@@ -99,38 +124,51 @@ export class Proofs {
     return [...groups.values()]
   }
 
-  /** Takes the ends of streams; also for pending waits, whose stream may be gone before it was ever opened. */
+  /**
+   * Takes the ends of streams; also for pending waits, whose stream may be gone before it was ever opened, and again for
+   * those that are over for long: whether their proof can still be had is known by asking alone.
+   */
   async #begin(
     groups: readonly Group[],
     { due, before, halted }: { due: readonly DueWait[]; before: Map<string, Progress>; halted: Set<string> },
   ): Promise<void> {
     const begun = groups.filter(({ name }) => !this.#proofs.has(name))
-    const pending = due.filter(({ status }) => status === 'pending')
-    const ends = new Map<string, ReadonlyMap<number, number> | null>()
-    for (const { stream } of [...begun, ...pending])
-      if (!ends.has(stream)) ends.set(stream, await this.#sourceEnds(stream, before.get(stream)))
-    for (const [stream, sourceEnds] of ends) if (sourceEnds === null) halted.add(stream)
+    const asking = due.filter(
+      ({ status, overdueMs }) => status === 'pending' || overdueMs >= this.#options.graceMs,
+    )
+    const streams = [...new Set([...begun, ...asking].map(({ stream }) => stream))]
+    const answers = await Promise.all(
+      streams.map(async (stream) => await this.#sourceEnds(stream, before.get(stream))),
+    )
+    const ends = new Map(streams.map((stream, at) => [stream, answers[at] ?? null]))
+    for (const [stream, sourceEnds] of ends) if (sourceEnds === 'gone') halted.add(stream)
     for (const { name, stream } of begun) {
       const sourceEnds = ends.get(stream)
-      if (sourceEnds) this.#proofs.set(name, { dueMs: dueMsOf(due), sourceEnds, responseEnd: null })
+      if (sourceEnds && sourceEnds !== 'gone')
+        this.#proofs.set(name, { dueMs: dueMsOf(due), sourceEnds, responseEnd: null })
     }
   }
 
-  /** Null: what was projected is not what the stream is now, since its topic is gone or was made anew. */
+  /**
+   * `gone`: what was projected is not what the stream is now, since its topic is gone or was made anew. Null: Kafka does
+   * not tell.
+   */
   async #sourceEnds(
     stream: string,
     progress: Progress | undefined,
-  ): Promise<ReadonlyMap<number, number> | null> {
-    const { broker, prefix } = this.#options
-    try {
-      const ends = await broker.stableEnds(eventsTopic(prefix, stream).name)
-      for (const [partition, nextOffset] of progress?.cursors ?? [])
-        if (nextOffset > (ends.get(partition) ?? 0)) return null
-      return ends
-    } catch (error) {
-      if (!(error instanceof BrokerError) || error.code !== 'unknown_topic') throw error
-      return progress === undefined ? new Map() : null
-    }
+  ): Promise<ReadonlyMap<number, number> | 'gone' | null> {
+    const { broker } = this.#options
+    return await this.#kafka.ask(this.#topicOf(stream), async (topic) => {
+      try {
+        const ends = await broker.stableEnds(topic)
+        for (const [partition, nextOffset] of progress?.cursors ?? [])
+          if (nextOffset > (ends.get(partition) ?? 0)) return 'gone'
+        return ends
+      } catch (error) {
+        if (!(error instanceof BrokerError) || error.code !== 'unknown_topic') throw error
+        return progress === undefined ? new Map<number, number>() : 'gone'
+      }
+    })
   }
 
   async #advance(groups: readonly Group[], progress: Map<string, Progress>): Promise<void> {
@@ -140,13 +178,27 @@ export class Proofs {
       return endsPassed(proof.sourceEnds, progress.get(stream)?.cursors ?? new Map())
     })
     if (passed.length === 0) return
-    const { broker, prefix } = this.#options
-    const ends = await broker.offsets(responsesTopic(prefix).name)
+    const ends = await this.#responseEnds()
     for (const { name, responsePartition } of passed) {
       const proof = this.#proofs.get(name)
-      const end = ends.get(responsePartition)
-      if (proof !== undefined && end !== undefined) proof.responseEnd = end.high
+      const end = ends?.get(responsePartition)
+      if (proof !== undefined && end !== undefined) proof.responseEnd = end
     }
+  }
+
+  /**
+   * Ends of a response topic that is no more would never be passed, or by a cursor of then that has passed nothing: what
+   * stands on them is begun anew.
+   */
+  async #checkEnds(groups: readonly Group[], cursors: ReadonlyMap<number, number>): Promise<void> {
+    const taken = groups.flatMap(({ name, responsePartition }) => {
+      const end = this.#proofs.get(name)?.responseEnd ?? null
+      return end === null ? [] : [{ name, ends: new Map([[responsePartition, end]]) }]
+    })
+    if (taken.length === 0) return
+    const now = await this.#responseEnds()
+    if (now === null) return
+    for (const { name, ends } of taken) if (isBegunAnew(now, ends, cursors)) this.#proofs.delete(name)
   }
 
   #provenOf({ name, responsePartition, waits }: Group, cursors: ReadonlyMap<number, number>): DueWait[] {

@@ -27,21 +27,25 @@ export interface TimeOutsOptions {
 
 const LOOK_EVERY_MS = 500
 const GRACE_MS = 60_000
+/** How long Kafka is asked in vain before it is called away: a question takes some 5 s, for which an election may last. */
+const AWAY_MS = 10_000
 /** Waits of one page of what is due. */
 const DUE_MAX = 1_000
 
 /**
- * Times event waits out (DESIGN §10), never while an accepted answer may be on its way: only with the proof that nothing is
+ * Times event waits out, never while an accepted answer may be on its way: only with the proof that nothing is
  * ({@link Proofs}), after which the wait reads the responses a last time. Where the projection of the stream stands still,
  * or Kafka cannot be asked, there is no proof: then it times out after a grace, and its error says that it is unverified.
  */
 export function createTimeOuts(options: TimeOutsOptions): Duty {
-  const { store, broker, prefix, graceMs = GRACE_MS } = options
+  const { store, broker, prefix, clock, graceMs = GRACE_MS } = options
   const proofs = new Proofs({
     broker,
     prefix,
     projection: async (streams) => await projectionCursors(store, streams),
     correlator: async () => await loadCorrelatorCursors(store),
+    clock,
+    graceMs: Math.min(graceMs, AWAY_MS),
   })
 
   /** Returns why Kafka could not be asked. */
@@ -49,8 +53,7 @@ export function createTimeOuts(options: TimeOutsOptions): Duty {
     const { proven, halted, fault } = await proofs.look(due)
     const verified = new Set(proven)
     const late = due.filter(
-      (wait) =>
-        !verified.has(wait) && wait.overdueMs >= graceMs && (fault !== null || halted.has(wait.stream)),
+      (wait) => !verified.has(wait) && wait.overdueMs >= graceMs && halted.has(wait.stream),
     )
     await timeOut(options, proven, late)
     return fault
@@ -60,35 +63,43 @@ export function createTimeOuts(options: TimeOutsOptions): Duty {
     name: 'waits.time_out',
     everyMs: LOOK_EVERY_MS,
     log: options.log,
-    clock: options.clock,
+    clock,
     metrics: options.metrics,
     runOnce: async (signal) => {
       const seen: DueWait[] = []
+      let fault: unknown = null
       let page: DueWait[] = []
+      proofs.newRound()
       do {
         page = await dueEventWaits(store, { limit: DUE_MAX, after: page.at(-1) ?? null })
         if (page.length === 0) break
         seen.push(...page)
-        const fault = await look(page)
-        // Each question to a Kafka that is away takes seconds: the other pages are due at the next look as well.
-        if (fault !== null) throw fault
+        fault = await look(page)
       } while (page.length === DUE_MAX && !signal.aborted)
       proofs.keepOnly(seen)
+      // Said only now: a stream that Kafka does not tell of keeps no other's waits.
+      if (fault !== null) throw fault
     },
   })
 }
 
+/**
+ * The last look is left to those that read a single row. A wait with a filter would try it on a day of events again, while
+ * all others stand behind it: one that has looked, and whose topic the correlator has passed, has been tried on each of
+ * them. One that has not yet looked is not timed out before.
+ */
 async function timeOut(
   { store, selfRead, events, log }: TimeOutsOptions,
   proven: readonly DueWait[],
   late: readonly DueWait[],
 ): Promise<void> {
-  if (proven.length + late.length === 0) return
-  await selfRead([...proven, ...late])
-  const outcome = await timeOutWaits(store, [
-    ...proven.map(({ runId, key }) => ({ runId, key, unverified: false })),
-    ...late.map(({ runId, key }) => ({ runId, key, unverified: true })),
-  ])
+  const over = [
+    ...proven.map((wait) => ({ ...wait, unverified: false })),
+    ...late.map((wait) => ({ ...wait, unverified: true })),
+  ].filter(({ filtered, checked }) => !filtered || checked)
+  if (over.length === 0) return
+  await selfRead(over.filter(({ filtered }) => !filtered))
+  const outcome = await timeOutWaits(store, over)
   events.answered(outcome)
   for (const { runId, key, topic, unverified } of outcome.answers) {
     if (!unverified) continue

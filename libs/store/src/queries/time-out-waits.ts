@@ -5,7 +5,8 @@ import { ofLiveRun, type WaitRef } from './wait-ref.ts'
 
 export const dueEventWaitsStatement = statement(
   'due_event_waits',
-  `select w.run_id, w.key, w.topic, w.stream, w.status, w.expires_at, w.expires_at::text as place,
+  `select w.run_id, w.key, w.topic, w.stream, w.status, w.filter is not null as filtered, w.checked_at is not null as checked,
+     w.expires_at, w.expires_at::text as place,
      extract(epoch from now() - w.expires_at)::float8 * 1000 as overdue_ms
    from waits w
    where w.kind = 'event' and w.status in ('pending', 'open') and w.expires_at <= now()
@@ -19,6 +20,10 @@ export interface DueWait extends WaitRef {
   topic: string
   stream: string
   status: 'pending' | 'open'
+  /** It has a filter, which its look for an answer may have to try on a day of events. */
+  filtered: boolean
+  /** It has looked for itself since it was opened; what came after that brought itself. */
+  checked: boolean
   /** Ms since 1970. */
   expiresAtMs: number
   /** How long it has been over, by Postgres's clock. */
@@ -38,6 +43,8 @@ export async function dueEventWaits(
     topic: string
     stream: string
     status: DueWait['status']
+    filtered: boolean
+    checked: boolean
     expires_at: number
     place: string
     overdue_ms: number
