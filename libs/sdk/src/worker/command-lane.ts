@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { backoffMs } from '@headrace/core'
 import { type Command, type CommandReply, type CommandsReply, limits } from '@headrace/schemas'
 import type { Logger } from '../run/run-host.ts'
-import { type HttpAnswer, problemOf } from './http-exchange.ts'
+import { bodyOf, type HttpAnswer, problemOf } from './http-exchange.ts'
 import type { OrchestratorRoute } from './orchestrator-route.ts'
 import { LinkClosedError } from './worker-link.ts'
 
@@ -118,6 +118,10 @@ export class CommandLane {
         return
       }
       if (outcome?.kind === 'refused') return await this.#refused(batch, outcome)
+      this.#params.log.debug(
+        { event: 'link.again', status: answer?.status ?? null },
+        'sending commands again',
+      )
       const waitMs = Math.max(backoffMs(resendDelays, attempts, Math.random()), answer?.retryAfterMs ?? 0)
       await delay(Math.min(waitMs, resendDelays.maxDelayMs), null, { signal: this.#closed.signal }).catch(
         () => {},
@@ -141,7 +145,7 @@ export class CommandLane {
       const signal = this.#closed.signal
       return await route.post('/v1/worker/commands', body, { timeoutMs, signal })
     } catch (error) {
-      log.debug({ event: 'link.no_answer', error: String(error) }, 'no orchestrator answered; sending again')
+      log.debug({ event: 'link.no_answer', error: String(error) }, 'no orchestrator answered')
       return null
     }
   }
@@ -155,9 +159,8 @@ type Outcome =
 /** Null: to be sent again. */
 function readOutcome(answer: HttpAnswer, commands: number): Outcome | null {
   if (answer.status === 200) {
-    const { replies } = JSON.parse(answer.text) as CommandsReply
-    if (Array.isArray(replies) && replies.length === commands) return { kind: 'replies', replies }
-    return { kind: 'refused', code: 'internal', detail: 'the answer does not fit the request' }
+    const replies = (bodyOf(answer) as CommandsReply | null)?.replies
+    return Array.isArray(replies) && replies.length === commands ? { kind: 'replies', replies } : null
   }
   const problem = problemOf(answer)
   if (problem?.code === 'unknown_worker') return { kind: 'unknown_worker' }

@@ -2,7 +2,7 @@ import { Worker as Thread } from 'node:worker_threads'
 import type { HeartbeatReply } from '@headrace/schemas'
 import type { Logger } from '../run/run-host.ts'
 import type { HeartbeatChange, HeartbeatData, HeartbeatNews } from './heartbeat-thread.ts'
-import { problemOf } from './http-exchange.ts'
+import { bodyOf, problemOf } from './http-exchange.ts'
 
 export interface HeartbeatParams {
   data: Omit<HeartbeatData, 'turned'>
@@ -83,9 +83,11 @@ export class Heartbeat {
     }
     if (this.#isSilent) log.info({ event: 'heartbeat.answered' }, 'an orchestrator answers again')
     this.#isSilent = false
-    if (news.status !== 200) {
-      const problem = problemOf({ status: news.status, retryAfterMs: null, text: news.text })
-      // Any other refusal (a revoked key, a body it does not understand) was not counted as a heartbeat either.
+    const reply = news.status === 200 ? (bodyOf(news) as HeartbeatReply | null) : null
+    if (!Array.isArray(reply?.lost)) {
+      const problem = problemOf(news)
+      // Any other refusal (a revoked key, a body it does not understand), or a proxy's page, was not counted as a
+      // heartbeat either.
       if (news.status >= 500 || news.status === 429) onAnswer()
       if (problem?.code === 'unknown_worker') onUnknownWorker()
       else
@@ -96,7 +98,6 @@ export class Heartbeat {
       return
     }
     onAnswer()
-    const reply = JSON.parse(news.text) as HeartbeatReply
     if (reply.status === 'unknown_worker') onUnknownWorker()
     else if (reply.lost.length > 0) onLost(reply.lost)
   }

@@ -76,14 +76,19 @@ async function readAnswer(response: IncomingMessage): Promise<HttpAnswer> {
   }
 }
 
-/** The stable code of a problem, or null when the answer is none of ours (a proxy's page). */
-export function problemOf(answer: HttpAnswer): { code: string; detail: string } | null {
+/** The body of an answer; null when it is none of ours (a proxy's page), whatever its status says. */
+export function bodyOf(answer: Pick<HttpAnswer, 'text'>): Readonly<Record<string, unknown>> | null {
   try {
     const body: unknown = JSON.parse(answer.text)
-    if (typeof body !== 'object' || body === null || !('code' in body) || typeof body.code !== 'string')
-      return null
-    return { code: body.code, detail: 'detail' in body ? String(body.detail) : '' }
+    return typeof body === 'object' && body !== null ? { ...body } : null
   } catch {
     return null
   }
+}
+
+/** The stable code of a problem, or null when the answer is none of ours. */
+export function problemOf(answer: Pick<HttpAnswer, 'text'>): { code: string; detail: string } | null {
+  const { code, detail } = bodyOf(answer) ?? {}
+  if (typeof code !== 'string') return null
+  return { code, detail: typeof detail === 'string' ? detail : '' }
 }

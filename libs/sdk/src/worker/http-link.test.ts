@@ -74,10 +74,13 @@ describe('the link', () => {
   test('sends the same commands again until they are answered, whatever went wrong', async () => {
     const { link, epochs } = open((request, attempt) => {
       if (attempt === 1) throw new Error('connection refused')
-      return attempt === 2 ? answer(503, { code: 'postgres_unavailable', detail: '' }) : allDone(request)
+      if (attempt === 2) return answer(503, { code: 'postgres_unavailable', detail: '' })
+      // What a proxy says.
+      if (attempt === 3) return { status: 200, retryAfterMs: null, text: '<html>' }
+      return attempt === 4 ? answer(200, { status: 'ok' }) : allDone(request)
     })
     await expect(link.send(release(1))).resolves.toEqual(done)
-    expect(epochs()).toEqual([[1], [1], [1]])
+    expect(epochs()).toEqual([[1], [1], [1], [1], [1]])
   })
 
   test('sends a refused batch command by command, so that one bad one is refused alone', async () => {

@@ -8,7 +8,7 @@ export interface HttpLinkParams {
   workerId: string
   route: OrchestratorRoute
   log: Logger
-  /** The orchestrator does not know this worker (any more): it must register again under a new id. */
+  /** The orchestrator does not know this worker (any more), or the link broke down: it must register again. */
   onUnknownWorker: () => void
 }
 
@@ -54,23 +54,26 @@ export class HttpLink implements WorkerLink {
   }
 
   #lane(requestTimeoutMs: number, onIdle: () => void): CommandLane {
-    const { workerId, route, log, onUnknownWorker } = this.#params
+    const { workerId, route, log } = this.#params
     return new CommandLane({
       workerId,
       route,
       log,
       requestTimeoutMs,
       onIdle,
-      onUnknownWorker: () => {
-        if (this.#closed) return
-        onUnknownWorker()
-        this.close()
-      },
+      onUnknownWorker: () => this.#end(),
       onFault: (error) => {
         log.error({ event: 'link.fault', error: String(error) }, 'the link broke down')
-        this.close()
+        this.#end()
       },
     })
+  }
+
+  /** A worker whose link is closed can do nothing: it must register again. */
+  #end(): void {
+    if (this.#closed) return
+    this.#params.onUnknownWorker()
+    this.close()
   }
 
   close(): void {
