@@ -109,8 +109,8 @@ export function registerLaneGauges(
     collect: (gauge) => {
       gauge.reset()
       for (const lane of view.lanes())
-        for (const { trigger, openEvents } of [...lane.followers, ...lane.chasers])
-          if (!isProjection(trigger)) gauge.inc({ trigger: trigger.id }, openEvents > 0 ? 1 : 0)
+        for (const { trigger, openWindows } of [...lane.followers, ...lane.chasers])
+          if (!isProjection(trigger)) gauge.inc({ trigger: trigger.id }, openWindows)
     },
   })
   metrics.gauge({

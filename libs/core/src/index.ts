@@ -9,6 +9,7 @@ export {
   toInputEvent,
   toWireEvent,
 } from './event/kafka-event.ts'
+export { type DeadLetterRecord, decodeDeadLetter, ridingHeaders } from './event/dead-letter-record.ts'
 export {
   decodeResponse,
   type DecodedResponse,
@@ -17,7 +18,14 @@ export {
 } from './event/response-record.ts'
 export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
-export { compileFilter, type CompiledFilter, type Filter, type FilteredEvent } from './match/filter.ts'
+export type { FilteredEvent } from './match/expression.ts'
+export { compileFilter, type CompiledFilter, type Filter, type FilterAnswer } from './match/filter.ts'
+export {
+  compileWindowKey,
+  type CompiledWindowKey,
+  type KeyAnswer,
+  type WindowKey,
+} from './match/window-key.ts'
 export {
   armCrashPoint,
   checkpoint,
@@ -29,21 +37,17 @@ export {
   type CrashHandler,
   type CrashPointSpec,
 } from './crash-point.ts'
+export { OffsetRanges, type OffsetRange } from './window/offset-ranges.ts'
+export { type CloseReason, type WindowEvent, type WindowRule } from './window/open-window.ts'
 export {
   type ClosedWindow,
-  type CloseReason,
-  cursorOf,
   type CursorPoint,
-  emptyWindow,
-  NOTHING_DONE,
-  onEvent,
-  onHead,
-  onPassed,
-  type WindowEvent,
-  type WindowRule,
-  type WindowState,
-  type WindowStep,
-} from './window/window.ts'
+  NOTHING_SETTLED,
+  type Refused,
+  type WindowLimits,
+  windowLimits,
+  Windows,
+} from './window/windows.ts'
 export {
   backoffMs,
   decideRetry,

@@ -18,6 +18,7 @@ import { type Gap, gapOf, isOtherRecord, type LogMarks } from './gap.ts'
 import type { LaneSet } from './lane-set.ts'
 import { laneStart } from './lane-start.ts'
 import type { Lane } from './lane.ts'
+import { expressionsOf } from './trigger-expressions.ts'
 import { TriggerFollower } from './trigger-follower.ts'
 
 /** The sweep behind the pokes. */
@@ -185,11 +186,24 @@ export class Adoption {
     return null
   }
 
-  #makeFollower(trigger: LaneTrigger, cursor: CursorRow, from?: number): Follower {
+  #makeFollower(trigger: LaneTrigger, cursor: CursorRow, from?: number): Follower | null {
     const at = from === undefined ? { cursor } : { cursor, from }
     if (isProjection(trigger)) return new ProjectionFollower({ trigger, ...at })
-    const onRepeat = () => this.#parts.metrics.events.inc({ trigger: trigger.id, outcome: 'repeat' })
-    return new TriggerFollower({ trigger, ...at, onRepeat })
+    const compiled = expressionsOf(trigger)
+    if (compiled.kind === 'invalid') {
+      limited(this.#parts.log, `expressions/${trigger.id}`, LOG_EVERY_MS, this.#parts.clock).error(
+        {
+          event: 'trigger.not_understood',
+          code: 'invalid_filter',
+          trigger: trigger.id,
+          detail: compiled.reason,
+        },
+        'an expression of this trigger is not understood by this version; its events stay on Kafka',
+      )
+      return null
+    }
+    const onPassedOver = (outcome: string) => this.#parts.metrics.events.inc({ trigger: trigger.id, outcome })
+    return new TriggerFollower({ trigger, expressions: compiled.expressions, ...at, onPassedOver })
   }
 
   /** The marks first: of a cursor that is beyond them, or was overtaken, no record needs to be read. */

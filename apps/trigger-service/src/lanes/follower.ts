@@ -1,4 +1,4 @@
-import type { CursorPoint } from '@headrace/core'
+import { type CursorPoint, OffsetRanges } from '@headrace/core'
 import type { CursorRow } from '@headrace/store'
 import type { ResponsesEntry } from '../projection/responses-entry.ts'
 import type { FlushEntry } from '../start-runs/flush-entry.ts'
@@ -33,6 +33,8 @@ export abstract class Follower {
   abstract readonly holdsLane: boolean
   /** The cursor as stored; moved by the flusher alone. */
   stored: { nextOffset: number; revision: number }
+  /** What beyond it is settled, as stored; moved with it. */
+  storedDone: OffsetRanges
   /** What it closed, and the bytes of it, that is not stored yet; kept by whoever stores it. */
   pending = { windows: 0, bytes: 0 }
   /** Whoever feeds it is told that some of what was pending is settled, or that it was dropped. */
@@ -51,6 +53,7 @@ export abstract class Follower {
         ? null
         : { offset: cursor.lastOffset, timestamp: cursor.lastTs, id: cursor.lastId }
     this.stored = { nextOffset: cursor.nextOffset, revision: cursor.revision }
+    this.storedDone = OffsetRanges.parse(cursor.done)
   }
 
   get live(): boolean {
@@ -66,8 +69,8 @@ export abstract class Follower {
     return this.#seen
   }
 
-  /** Events that wait for others in an open window. */
-  get openEvents(): number {
+  /** Windows that hold events and wait for more. */
+  get openWindows(): number {
     return 0
   }
 
@@ -86,7 +89,8 @@ export abstract class Follower {
     const { seen } = record
     if (seen.offset < this.#scanned) return NOTHING
     this.#scanned = seen.offset + 1
-    this.#seen = seen
+    // What is scanned again for its open windows was seen before: the last record seen is still the last.
+    if (this.#seen === null || seen.offset > this.#seen.offset) this.#seen = seen
     return this.take(record)
   }
 
@@ -101,9 +105,10 @@ export abstract class Follower {
     return this.#scanned === position ? this.headAt(position, nowMs) : NOTHING
   }
 
-  /** Its cursor was moved to `stored`. */
-  moved(stored: Follower['stored']): void {
+  /** Its cursor was moved to `stored`, with what is settled beyond it. */
+  moved(stored: Follower['stored'], done: OffsetRanges): void {
     this.stored = stored
+    this.storedDone = done
   }
 
   /** Forgets what it holds: it was dropped. */

@@ -1,6 +1,6 @@
 import type { IncomingRecord } from '@headrace/broker'
-import { decodeEvent, toInputEvent, type WindowEvent } from '@headrace/core'
-import { limits, type EventRecord } from '@headrace/schemas'
+import { decodeEvent, toInputEvent, toWireEvent, type WindowEvent } from '@headrace/core'
+import { limits, type EventRecord, type WireEvent } from '@headrace/schemas'
 
 /** An event as a window holds it: its share of the run's input is text already, made once for all triggers. */
 export interface LaneEvent extends WindowEvent {
@@ -25,6 +25,8 @@ export type LaneRecord =
       readonly bytes: number
       /** Made for the first trigger that matches, shared by the others; null until then. */
       laneEvent: LaneEvent | null
+      /** As expressions see it, made for the first that asks. */
+      wireEvent: WireEvent | null
     }
   /** Its id came from outside and stands for another position: nobody is to have it. Made of an event by `Reading`. */
   | { readonly kind: 'repeat'; readonly seen: SeenRecord; readonly topic: string }
@@ -50,7 +52,13 @@ export function readRecord(stream: string, partition: number, record: IncomingRe
     event,
     bytes,
     laneEvent: null,
+    wireEvent: null,
   }
+}
+
+export function toRecordWireEvent(record: Extract<LaneRecord, { kind: 'event' }>): WireEvent {
+  record.wireEvent ??= toWireEvent(record.event)
+  return record.wireEvent
 }
 
 /** What a window keeps of an event; the parsed data is let go. */

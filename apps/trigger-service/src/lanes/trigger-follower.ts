@@ -1,55 +1,50 @@
-import {
-  compilePattern,
-  cursorOf,
-  type CursorPoint,
-  emptyWindow,
-  onEvent,
-  onHead,
-  onPassed,
-  type WindowRule,
-  type WindowState,
-  type WindowStep,
-} from '@headrace/core'
+import { type ClosedWindow, compilePattern, type CursorPoint, type WindowRule, Windows } from '@headrace/core'
 import type { TriggerRow } from '@headrace/store'
-import { windowEntry } from '../start-runs/flush-entry.ts'
+import { refusedEntry, windowEntry } from '../start-runs/flush-entry.ts'
 import { Follower, type LaneEntry, type NewFollower, NOTHING } from './follower.ts'
-import { type LaneEvent, type LaneRecord, toLaneEvent } from './lane-record.ts'
+import { type LaneEvent, type LaneRecord, toLaneEvent, toRecordWireEvent } from './lane-record.ts'
+import type { TriggerExpressions } from './trigger-expressions.ts'
 
-/** A trigger of a workflow on one partition, and its open window. What it closes is a window that becomes a run. */
+type EventRecord = Extract<LaneRecord, { kind: 'event' }>
+
+/** A trigger of a workflow on one partition, and its open windows. What it closes is a window that becomes a run. */
 export class TriggerFollower extends Follower {
   declare trigger: TriggerRow
   override readonly holdsLane = true
   readonly #matches: (topic: string) => boolean
-  readonly #rule: WindowRule
-  #window: WindowState<LaneEvent> = emptyWindow
-  readonly #onRepeat: () => void
+  readonly #expressions: TriggerExpressions
+  readonly #windows: Windows<LaneEvent>
+  readonly #onPassedOver: NewTriggerFollower['onPassedOver']
+  /** What lies before was scanned by somebody before, and counted. */
+  readonly #countFrom: number
 
-  constructor({ onRepeat, ...given }: NewTriggerFollower) {
+  constructor({ expressions, onPassedOver, ...given }: NewTriggerFollower) {
     super(given)
+    const { cursor, from = cursor.nextOffset } = given
+    const { done, lastOffset } = cursor
     this.#matches = compilePattern(given.trigger.pattern)
-    this.#rule = ruleOf(given.trigger)
-    this.#onRepeat = onRepeat
+    this.#expressions = expressions
+    this.#windows = new Windows(ruleOf(given.trigger), { nextOffset: from, done, lastOffset })
+    this.#onPassedOver = onPassedOver
+    this.#countFrom = (lastOffset ?? -1) + 1
   }
 
-  override get openEvents(): number {
-    return this.#window.kind === 'open' ? this.#window.events.length : 0
+  override get openWindows(): number {
+    return this.#windows.openWindows
   }
 
   override get cursor(): CursorPoint {
-    return cursorOf(this.#window, this.scanned)
+    return this.#windows.cursor(this.scanned)
   }
 
   protected override letGo(): void {
-    this.#window = emptyWindow
+    this.#windows.clear()
   }
 
   protected override take(record: LaneRecord): readonly LaneEntry[] {
-    if (record.kind === 'repeat' && this.#matches(record.topic)) this.#onRepeat()
-    return this.#closed(
-      record.kind === 'event' && this.#matches(record.event.topic)
-        ? onEvent(this.#window, this.#rule, toLaneEvent(record))
-        : onPassed(this.#window, record.seen),
-    )
+    if (record.kind === 'event' && this.#matches(record.event.topic)) return this.#takeEvent(record)
+    if (record.kind === 'repeat' && this.#matches(record.topic)) this.#passOver('repeat', record.seen.offset)
+    return this.#pass(record)
   }
 
   protected override passed(): readonly LaneEntry[] {
@@ -58,19 +53,54 @@ export class TriggerFollower extends Follower {
 
   /** The wall clock decides. */
   protected override headAt(position: number, nowMs: number): readonly LaneEntry[] {
-    return this.#closed(onHead(this.#window, { position, nowMs }))
+    return this.#entries(this.#windows.onHead({ position, nowMs }))
   }
 
-  #closed({ state, closed }: WindowStep<LaneEvent>): readonly LaneEntry[] {
-    this.#window = state
+  #takeEvent(record: EventRecord): readonly LaneEntry[] {
+    const { filter, key } = this.#expressions
+    const { offset } = record.seen
+    if (this.#windows.isSettled(offset)) return this.#pass(record)
+    if (filter !== null) {
+      const answer = filter.ask(toRecordWireEvent(record))
+      if (answer.kind === 'failed') return this.#refuse(record, 'filter_error', `if: ${answer.reason}`)
+      if (answer.kind !== 'passes') {
+        this.#passOver('filtered', offset)
+        return this.#pass(record)
+      }
+    }
+    if (key === null) return this.#entries(this.#windows.onEvent(toLaneEvent(record), null))
+    const answer = key.of(toRecordWireEvent(record))
+    if (answer.kind === 'failed') return this.#refuse(record, 'key_error', `key: ${answer.reason}`)
+    return this.#entries(this.#windows.onEvent(toLaneEvent(record), answer.key))
+  }
+
+  #pass({ seen }: LaneRecord): readonly LaneEntry[] {
+    return this.#entries(this.#windows.onPassed(seen))
+  }
+
+  #passOver(why: 'repeat' | 'filtered', offset: number): void {
+    if (offset >= this.#countFrom) this.#onPassedOver(why)
+  }
+
+  /** Set aside before the cursor passes it; the trigger's other events go on (P6). */
+  #refuse(record: EventRecord, reason: string, detail: string): readonly LaneEntry[] {
+    const { before, cursor, after } = this.#windows.onRefused(record.seen)
+    const entries = [...this.#entries(before)]
+    if (cursor !== null)
+      entries.push(refusedEntry({ follower: this, event: toLaneEvent(record), cursor, reason, detail }))
+    return [...entries, ...this.#entries(after)]
+  }
+
+  #entries(closed: readonly ClosedWindow<LaneEvent>[]): readonly LaneEntry[] {
     return closed.length === 0 ? NOTHING : closed.map((window) => windowEntry(this, window))
   }
 }
 
 export interface NewTriggerFollower extends NewFollower {
   trigger: TriggerRow
-  /** An event that it would match was passed over as a repeat. */
-  onRepeat: () => void
+  expressions: TriggerExpressions
+  /** An event that its pattern matches was passed over, for the first time. */
+  onPassedOver: (why: 'repeat' | 'filtered') => void
 }
 
 function ruleOf({ windowSize, windowTimeoutMs, windowMaxBytes }: TriggerRow): WindowRule {

@@ -1,5 +1,11 @@
 import { recordBytes } from '@headrace/broker'
-import { crashPoint, type CursorPoint, encodeResponse, NOTHING_DONE } from '@headrace/core'
+import {
+  crashPoint,
+  type CursorPoint,
+  encodeResponse,
+  NOTHING_SETTLED,
+  type OffsetRanges,
+} from '@headrace/core'
 import { Follower, type LaneEntry, NOTHING } from '../lanes/follower.ts'
 import type { LaneRecord } from '../lanes/lane-record.ts'
 import { progressEntry } from '../start-runs/flush-entry.ts'
@@ -25,11 +31,11 @@ export class ProjectionFollower extends Follower {
   }
 
   override get cursor(): CursorPoint {
-    return { nextOffset: this.#gathered[0]?.offset ?? this.scanned, done: NOTHING_DONE }
+    return { nextOffset: this.#gathered[0]?.offset ?? this.scanned, settled: NOTHING_SETTLED }
   }
 
-  override moved(stored: Follower['stored']): void {
-    super.moved(stored)
+  override moved(stored: Follower['stored'], done: OffsetRanges): void {
+    super.moved(stored, done)
     crashPoint('projection.after-cursor')
   }
 

@@ -1,8 +1,9 @@
 import { type CoalescingProducer, deadLettersTopic, type OutgoingRecord } from '@headrace/broker'
+import { ridingHeaders } from '@headrace/core'
 import { type Clock, limited, type Logger } from '@headrace/service'
 import type { Follower } from '../lanes/follower.ts'
 import type { LaneRecord } from '../lanes/lane-record.ts'
-import { inputOf, type WindowEntry } from '../start-runs/flush-entry.ts'
+import { inputOf, type RefusedEntry, type WindowEntry } from '../start-runs/flush-entry.ts'
 import type { TriggerMetrics } from '../metrics.ts'
 
 /** What could not go on, and where it came from. */
@@ -16,7 +17,11 @@ export interface DeadLetter {
   /** Of the first record it is about. */
   readonly offset: number
   readonly triggerId: string | null
+  /** Of a window: that of its partition. */
+  readonly incarnation?: number
   readonly value: Buffer | string | null
+  /** Of a record: its key. */
+  readonly key?: Buffer | null
   readonly headers?: Readonly<Record<string, string | Buffer>>
 }
 
@@ -34,6 +39,8 @@ const VALUE_BYTES_MAX = 1_000_000
 const DETAIL_CHARACTERS_MAX = 1_000
 /** Headers of the record itself ride along up to this size in all. */
 const HEADERS_BYTES_MAX = 100_000
+/** Keys of events have at most 1 KiB; a foreign one past this is left out. */
+const RECORD_KEY_BYTES_MAX = 10_000
 const PAUSE_FIRST_MS = 100
 const PAUSE_MAX_MS = 5_000
 const OUTAGE_LOG_EVERY_MS = 10_000
@@ -81,8 +88,8 @@ export function recordLetter(
   { stream, partition }: Follower['lane'],
   { seen, reason, detail, raw }: Extract<LaneRecord, { kind: 'unreadable' }>,
 ): DeadLetter {
-  const { value, headers } = raw
-  return { reason, detail, stream, partition, offset: seen.offset, triggerId: null, value, headers }
+  const { key, value, headers } = raw
+  return { reason, detail, stream, partition, offset: seen.offset, triggerId: null, value, key, headers }
 }
 
 /** A window that cannot become a run. */
@@ -94,8 +101,16 @@ export function windowLetter(entry: WindowEntry, reason: string, detail: string)
     ...follower.lane,
     offset: closed.events[0]?.offset ?? closed.cursor.nextOffset,
     triggerId: follower.trigger.id,
-    value: inputOf(entry),
+    incarnation: follower.incarnation,
+    value: inputOf(closed.events),
   }
+}
+
+/** An event that an expression of its trigger fails on; what that trigger would have handed to a run. */
+export function refusedLetter({ follower, event, reason, detail }: RefusedEntry): DeadLetter {
+  const { trigger, lane, incarnation } = follower
+  const { offset } = event
+  return { reason, detail, ...lane, offset, triggerId: trigger.id, incarnation, value: inputOf([event]) }
 }
 
 function recordOf(letter: DeadLetter, topic: string, kafkaTopic: string): OutgoingRecord {
@@ -111,6 +126,8 @@ function recordOf(letter: DeadLetter, topic: string, kafkaTopic: string): Outgoi
     offset: String(offset),
   }
   if (triggerId !== null) headers['trigger_id'] = triggerId
+  if (letter.incarnation !== undefined) headers['incarnation'] = String(letter.incarnation)
+  if (letter.key && letter.key.byteLength <= RECORD_KEY_BYTES_MAX) headers['record_key'] = letter.key
   if (truncated) headers['truncated'] = '1'
   return { topic, partition: null, key: `${stream}/${partition}/${offset}`, value, headers }
 }
@@ -126,5 +143,5 @@ function cut(value: Buffer | string | null): { value: Buffer | null; truncated: 
 function kept(headers: Readonly<Record<string, string | Buffer>>): Record<string, string | Buffer> {
   let bytes = 0
   for (const [name, value] of Object.entries(headers)) bytes += name.length + Buffer.byteLength(value)
-  return bytes > HEADERS_BYTES_MAX ? {} : { ...headers }
+  return bytes > HEADERS_BYTES_MAX ? {} : ridingHeaders(headers)
 }

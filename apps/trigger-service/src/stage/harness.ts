@@ -29,6 +29,8 @@ export const trigger = (over: Partial<TriggerRow> & { id: string }): TriggerRow 
     windowSize: 1,
     windowTimeoutMs: null,
     windowMaxBytes: 1024 * 1024,
+    windowKey: null,
+    filter: null,
     status: 'live',
     version: 1,
     onDeploy: 'upgrade',

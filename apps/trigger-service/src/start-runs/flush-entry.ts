@@ -1,11 +1,14 @@
-import type { ClosedWindow, CursorPoint } from '@headrace/core'
+import { type ClosedWindow, type CursorPoint, OffsetRanges } from '@headrace/core'
 import type { CursorMove, WindowRun } from '@headrace/store'
 import type { Follower } from '../lanes/follower.ts'
 import type { TriggerFollower } from '../lanes/trigger-follower.ts'
 import type { LaneEvent, SeenRecord } from '../lanes/lane-record.ts'
 
-/** What a follower has for Postgres: a closed window that becomes a run, or a cursor that moves on without one. */
-export type FlushEntry = WindowEntry | ProgressEntry
+/**
+ * What a follower has for Postgres: a closed window that becomes a run, an event that is set aside, or a cursor that
+ * moves on without either.
+ */
+export type FlushEntry = WindowEntry | RefusedEntry | ProgressEntry
 
 export interface WindowEntry {
   readonly kind: 'window'
@@ -14,6 +17,18 @@ export interface WindowEntry {
   readonly cursor: CursorPoint
   readonly seen: SeenRecord | null
   /** What it counts against the memory of its lane. */
+  readonly bytes: number
+}
+
+/** An event that its trigger's own expressions fail on. */
+export interface RefusedEntry {
+  readonly kind: 'refused'
+  readonly follower: TriggerFollower
+  readonly event: LaneEvent
+  readonly reason: string
+  readonly detail: string
+  readonly cursor: CursorPoint
+  readonly seen: SeenRecord | null
   readonly bytes: number
 }
 
@@ -34,6 +49,13 @@ export function windowEntry(follower: TriggerFollower, closed: ClosedWindow<Lane
   return { kind: 'window', follower, closed, cursor: closed.cursor, seen: follower.seen, bytes }
 }
 
+export function refusedEntry(
+  given: Pick<RefusedEntry, 'follower' | 'event' | 'cursor' | 'reason' | 'detail'>,
+): RefusedEntry {
+  const bytes = ENTRY_BYTES + given.event.text.length
+  return { kind: 'refused', ...given, seen: given.follower.seen, bytes }
+}
+
 export function progressEntry({
   follower,
   cursor,
@@ -43,8 +65,8 @@ export function progressEntry({
 }
 
 /** A triggered run's input: always `{"events":[…]}`, also for one event. */
-export function inputOf({ closed }: WindowEntry): string {
-  return `{"events":[${closed.events.map(({ text }) => text).join(',')}]}`
+export function inputOf(events: readonly LaneEvent[]): string {
+  return `{"events":[${events.map(({ text }) => text).join(',')}]}`
 }
 
 /** The entries of each follower, in their order. */
@@ -56,6 +78,14 @@ export function byFollower(entries: readonly FlushEntry[]): Map<Follower, FlushE
     else group.push(entry)
   }
   return groups
+}
+
+/** What beyond the cursor is settled once a follower's entries are stored. */
+export function doneAfter(follower: Follower, group: readonly FlushEntry[]): OffsetRanges {
+  const done = new OffsetRanges(follower.storedDone)
+  for (const { cursor } of group) for (const range of cursor.settled) done.add(range)
+  done.dropBelow(group.at(-1)?.cursor.nextOffset ?? 0)
+  return done
 }
 
 /** Moves a follower's cursor to where its last entry leaves it, from the revision its last flush left. */
@@ -70,7 +100,7 @@ export function moveOf(follower: Follower, group: readonly FlushEntry[]): Cursor
     revision: follower.stored.revision,
     version: follower.trigger.version,
     nextOffset: cursor.nextOffset,
-    done: cursor.done,
+    done: doneAfter(follower, group).toString(),
     lastOffset: seen?.offset ?? null,
     lastTs: seen?.timestamp ?? null,
     lastId: seen?.id ?? null,
@@ -98,7 +128,7 @@ export function runOf(entry: WindowEntry, runId: string): WindowRun {
     lastOffset: last.offset,
     events: closed.events.length,
     since: last.timestamp,
-    input: inputOf(entry),
+    input: inputOf(closed.events),
     tags: {},
     // A run of one event goes on with its trace; several events have several, none of which is the run's own.
     traceparent: closed.events.length === 1 ? first.traceparent : null,

@@ -1,11 +1,20 @@
 import { crashPoint } from '@headrace/core'
 import { limits } from '@headrace/schemas'
-import { type Clock, codeOf, type Logger } from '@headrace/service'
+import { type Clock, codeOf, limited, type Logger } from '@headrace/service'
 import type { TaskSeed, WindowRun } from '@headrace/store'
 import type { Follower } from '../lanes/follower.ts'
 import type { TriggerMetrics } from '../metrics.ts'
-import { type DeadLetters, windowLetter } from '../set-aside/dead-letters.ts'
-import { byFollower, type FlushEntry, moveOf, progressEntry, runOf, type WindowEntry } from './flush-entry.ts'
+import { type DeadLetter, type DeadLetters, refusedLetter, windowLetter } from '../set-aside/dead-letters.ts'
+import {
+  byFollower,
+  doneAfter,
+  type FlushEntry,
+  moveOf,
+  progressEntry,
+  type RefusedEntry,
+  runOf,
+  type WindowEntry,
+} from './flush-entry.ts'
 import type { RunStore } from './run-store.ts'
 import { type Attempt, type TryAgain, tryFlush, tryUntilAnswered } from './try-flush.ts'
 
@@ -13,6 +22,8 @@ import { type Attempt, type TryAgain, tryFlush, tryUntilAnswered } from './try-f
 const FLUSH_WINDOWS_MAX = 500
 /** Payload in one statement, so that a flush of large windows is neither a long lock nor a large allocation. */
 const FLUSH_BYTES_MAX = 8 * 1024 * 1024
+/** How often it is said of a trigger that something was set aside for one reason; each has its dead letter. */
+const SET_ASIDE_LOG_EVERY_MS = 1_000
 
 export interface FlusherParts {
   store: RunStore
@@ -107,7 +118,7 @@ export class Flusher {
 
   async #flush(entries: readonly FlushEntry[]): Promise<void> {
     try {
-      await this.#store(await this.#withoutTooLarge(entries))
+      await this.#store(await this.#withoutBad(entries))
     } catch (error) {
       for (const { follower } of entries) follower.drop()
       throw error
@@ -189,7 +200,7 @@ export class Flusher {
 
   #moved(follower: Follower, group: readonly FlushEntry[]): void {
     const { nextOffset, revision } = moveOf(follower, group)
-    follower.moved({ nextOffset, revision: revision + 1 })
+    follower.moved({ nextOffset, revision: revision + 1 }, doneAfter(follower, group))
     for (const entry of group) {
       if (entry.kind === 'window') this.#parts.metrics.windowStored(follower.trigger.id, entry.closed)
     }
@@ -242,29 +253,69 @@ export class Flusher {
     } else throw error
   }
 
-  /** Postgres would take such a window; its run could not be carried to a worker. */
-  async #withoutTooLarge(entries: readonly FlushEntry[]): Promise<FlushEntry[]> {
-    const kept: FlushEntry[] = []
-    for (const entry of entries) {
-      const tooLarge =
-        entry.kind === 'window' && entry.closed.bytes > limits.windowBytesMax && entry.follower.live
-      const detail = `${entry.bytes} bytes, at most ${limits.windowBytesMax} make a window`
-      kept.push(tooLarge ? await this.#setAside(entry, 'input_too_large', detail) : entry)
-    }
-    return kept
+  /**
+   * Sets aside what is not to become a run (L4): events that their trigger's expressions fail on, and windows that
+   * Postgres would take, but whose run could not be carried to a worker (DESIGN §12).
+   */
+  async #withoutBad(entries: readonly FlushEntry[]): Promise<FlushEntry[]> {
+    const bad = entries.filter(isBad)
+    const told = bad.filter(({ follower }) => follower.live).map(setAside)
+    if (told.length > 0) await this.#putLetters(told)
+    return bad.length === 0
+      ? [...entries]
+      : entries.map((entry) => (isBad(entry) ? progressEntry(entry) : entry))
   }
 
   async #setAside(entry: WindowEntry, reason: string, detail: string): Promise<FlushEntry> {
-    const { deadLetters, metrics, log } = this.#parts
-    const { follower, closed } = entry
-    await deadLetters.put([windowLetter(entry, reason, detail)], this.#stopping.signal)
-    metrics.events.inc({ trigger: follower.trigger.id, outcome: 'dead_lettered' }, closed.events.length)
-    log.warn(
-      { event: 'window.set_aside', code: reason, trigger: follower.trigger.id, ...follower.lane, detail },
-      'a window became a dead letter',
-    )
+    await this.#putLetters([
+      {
+        follower: entry.follower,
+        letter: windowLetter(entry, reason, detail),
+        events: entry.closed.events.length,
+      },
+    ])
     return progressEntry(entry)
   }
+
+  async #putLetters(set: readonly SetAside[]): Promise<void> {
+    const { deadLetters, metrics, log, clock } = this.#parts
+    await deadLetters.put(
+      set.map(({ letter }) => letter),
+      this.#stopping.signal,
+    )
+    for (const { follower, letter, events } of set) {
+      const { reason, detail, offset } = letter
+      metrics.events.inc({ trigger: follower.trigger.id, outcome: 'dead_lettered' }, events)
+      limited(log, `set-aside/${follower.trigger.id}/${reason}`, SET_ASIDE_LOG_EVERY_MS, clock).warn(
+        {
+          event: 'window.set_aside',
+          code: reason,
+          trigger: follower.trigger.id,
+          ...follower.lane,
+          offset,
+          detail,
+        },
+        'what would have become a run became a dead letter',
+      )
+    }
+  }
+}
+
+interface SetAside {
+  readonly follower: Follower
+  readonly letter: DeadLetter
+  readonly events: number
+}
+
+const isBad = (entry: FlushEntry): entry is RefusedEntry | WindowEntry =>
+  entry.kind === 'refused' || (entry.kind === 'window' && entry.closed.bytes > limits.windowBytesMax)
+
+function setAside(entry: RefusedEntry | WindowEntry): SetAside {
+  const { follower } = entry
+  if (entry.kind === 'refused') return { follower, letter: refusedLetter(entry), events: 1 }
+  const detail = `${entry.bytes} bytes, at most ${limits.windowBytesMax} make a window`
+  const letter = windowLetter(entry, 'input_too_large', detail)
+  return { follower, letter, events: entry.closed.events.length }
 }
 
 function rowName({

@@ -1,0 +1,65 @@
+import { limits, type WireEvent } from '@headrace/schemas'
+import type { ParseResult } from '@marcbachmann/cel-js'
+import { countedCel } from './filter-cost.ts'
+import { refusedUse } from './filter-uses.ts'
+
+/** What an expression sees as `event`. */
+export type FilteredEvent = WireEvent
+
+/**
+ * An expression of CEL over `event` (docs/filters.md). It is compiled once and asked for every event, so it must never
+ * throw, hang or grow without bound: what it may use is a list, and what one evaluation may cost is counted and not timed,
+ * so that an event gives the same on every machine.
+ */
+export interface Expression {
+  readonly kind: 'ok'
+  /** Of what type its value is, as far as the text tells: `dyn` where the event decides. */
+  readonly type: string
+  evaluate(event: FilteredEvent): Evaluated
+}
+export type CompiledExpression = Expression | { readonly kind: 'invalid'; readonly reason: string }
+
+export type Evaluated =
+  | { readonly kind: 'value'; readonly value: unknown }
+  /** A field that it asks for is not there. */
+  | { readonly kind: 'missing'; readonly reason: string }
+  | { readonly kind: 'failed'; readonly reason: string }
+
+const cel = countedCel()
+
+/** Never throws. */
+export function compileExpression(text: string): CompiledExpression {
+  if (text.length > limits.filterCharactersMax)
+    return invalid(`It is longer than ${limits.filterCharactersMax} characters`)
+  try {
+    const parsed = cel.environment.parse(text)
+    const refused = refusedUse(parsed.ast)
+    if (refused !== null) return invalid(refused)
+    const { valid, type = 'dyn', error } = parsed.check()
+    if (!valid) return invalid(summaryOf(error))
+    return { kind: 'ok', type, evaluate: (event) => evaluate(parsed, event) }
+  } catch (error) {
+    return invalid(summaryOf(error))
+  }
+}
+
+const invalid = (reason: string): CompiledExpression => ({ kind: 'invalid', reason })
+
+function evaluate(parsed: ParseResult, event: FilteredEvent): Evaluated {
+  try {
+    return { kind: 'value', value: cel.counted(() => parsed({ event }) as unknown) }
+  } catch (error) {
+    return { kind: isMissing(error) ? 'missing' : 'failed', reason: summaryOf(error) }
+  }
+}
+
+const missingCodes: readonly unknown[] = ['no_such_key', 'index_out_of_bounds']
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && missingCodes.includes(error.code)
+
+/** One line: the library's message goes on with the text and an arrow under it. */
+function summaryOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return error.message.split('\n', 1)[0] ?? ''
+}
