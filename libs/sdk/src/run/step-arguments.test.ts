@@ -6,6 +6,13 @@ import { workflow } from '../workflow/workflow.ts'
 
 const year = 366 * 24 * 3_600
 test.each<[string, (step: WorkflowContext['step']) => Promise<unknown>, string, RegExp]>([
+  [
+    'no key',
+    (step) => step.uuid(undefined as unknown as string),
+    'TypeError',
+    /step key is a text, not undef/,
+  ],
+  ['a key with NUL', (step) => step.sleep('a\u0000', 1), 'TypeError', /none of them NUL, not "a\\u0000"/],
   ['a pattern', (step) => step.waitForEvent('k', { topic: 'a/*' }), 'TypeError', /step "k": topic "a\/\*"/],
   ['a malformed topic', (step) => step.waitForEvent('k', { topic: 'a//b' }), 'TypeError', /no empty segment/],
   [

@@ -19,12 +19,16 @@ import type { PublishCall, WaitCall } from './step-call.ts'
  * every replay.
  */
 
+/** What a text column takes as it is. */
+const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\u0000')
+
 /** Throws TypeError. */
 export function checkStepKey(key: string): void {
   const { stepKeyCharactersMax: max } = limits
-  if (key.length > 0 && key.length <= max && key.isWellFormed()) return
+  if (typeof key !== 'string') throw new TypeError(`a step key is a text, not ${typeof key}`)
+  if (key.length > 0 && key.length <= max && isStorable(key)) return
   throw new TypeError(
-    `a step key has 1 to ${max} well-formed characters, not ${JSON.stringify(key.slice(0, 80))}`,
+    `a step key has 1 to ${max} well-formed characters, none of them NUL, not ${JSON.stringify(key.slice(0, 80))}`,
   )
 }
 
@@ -133,8 +137,7 @@ function filterOf(key: string, filter: string | undefined): string | null {
 
 function filterFault(filter: string): string | null {
   if (typeof filter !== 'string') return 'it must be a text'
-  if (filter.includes('\u0000') || !filter.isWellFormed())
-    return 'it must not contain NUL or half of a surrogate pair'
+  if (!isStorable(filter)) return 'it must not contain NUL or half of a surrogate pair'
   const compiled = compileFilter(filter)
   return compiled.kind === 'ok' ? null : compiled.reason
 }
