@@ -49,7 +49,8 @@ const nul = { error: 'must not contain NUL (\\u0000)', params: { code: 'contains
 // Half of a surrogate pair has no UTF-8: it would come back from Kafka as another string.
 const wellFormed = { error: 'must be well-formed Unicode, without half of a surrogate pair' }
 const isWellFormed = (text: string): boolean => text.isWellFormed()
-const bounded = (charactersMax: number) =>
+/** A text that every store and every reader gives back as it was. */
+export const bounded = (charactersMax: number) =>
   z.string().min(1).max(charactersMax).refine(withoutNul, nul).refine(isWellFormed, wellFormed)
 
 export const topicSchema = z.string().superRefine((topic, context) => {

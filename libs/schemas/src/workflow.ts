@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { patternSchema } from './event.ts'
+import { bounded, patternSchema } from './event.ts'
 import { limits } from './limits.ts'
 
 /** Ids of workflows, triggers, queues and apps: they stand in URLs, metrics labels and Kafka names. */
@@ -15,6 +15,9 @@ export const queueSchema = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$/, 'must be 1 to 60 letters, digits, _ and -')
 
+/** CEL over `event`; whether it is one is for whoever compiles it to say. */
+const expressionSchema = bounded(limits.filterCharactersMax)
+
 const windowRuleSchema = z.strictObject({
   /** Events that close the window. */
   size: z.int().min(1).max(limits.windowEventsMax),
@@ -22,13 +25,24 @@ const windowRuleSchema = z.strictObject({
   timeout_ms: z.int().min(1).max(limits.windowTimeoutMsMax).nullable(),
   /** Bytes of `data` that close the window. */
   max_bytes: z.int().min(1).max(limits.windowBytesMax),
+  /** One window is open for each value of it. */
+  key: expressionSchema.optional(),
 })
 export type WireWindowRule = z.infer<typeof windowRuleSchema>
 
 export const triggerDefinitionSchema = z.strictObject({
   id: nameSchema,
   pattern: patternSchema,
-  window: windowRuleSchema,
+  // The window of a key that is seen no more would hold the cursor back until retention has passed it.
+  window: windowRuleSchema.refine(
+    ({ key, timeout_ms: timeoutMs }) => key === undefined || timeoutMs !== null,
+    {
+      path: ['timeout_ms'],
+      error: 'must be set where windows have a key',
+    },
+  ),
+  /** Events on which it is not true are passed over. */
+  if: expressionSchema.optional(),
 })
 export type TriggerDefinition = z.infer<typeof triggerDefinitionSchema>
 

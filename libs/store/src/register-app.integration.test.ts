@@ -107,6 +107,19 @@ describe('a changed definition', () => {
     expect(flush.moved).toEqual([])
   })
 
+  test.each([
+    ['filter', { if: 'event.data.total > 50' }, {}, { filter: 'event.data.total > 50', windowKey: null }],
+    ['key', {}, { key: 'event.data.sku' }, { filter: null, windowKey: 'event.data.sku' }],
+  ])('may be that of the %s', async (_which, trigger, window, expected) => {
+    const set = orderWorkflow('on_order', 'orders/created', 10)
+    const changed = set.triggers.map((one) => ({ ...one, ...trigger, window: { ...one.window, ...window } }))
+    await registerShop(store, { workflows: [set] })
+    await registerShop(store, { build: 'b2', workflows: [{ ...set, triggers: changed }] })
+    expect(await listTriggers(store)).toMatchObject([{ version: 2, ...expected }])
+    await registerShop(store, { build: 'b3', workflows: [{ ...set, triggers: changed }] })
+    expect(await listTriggers(store)).toMatchObject([{ version: 2, build: 'b3', ...expected }])
+  })
+
   test('another build of the same definition raises nothing', async () => {
     await registerShop(store)
     await registerShop(store, { build: 'b2' })

@@ -1,5 +1,6 @@
-import { ProblemError, type WorkflowDefinition } from '@headrace/schemas'
+import { type FieldFault, ProblemError, type WorkflowDefinition } from '@headrace/schemas'
 import { expect, test } from 'vitest'
+import { refuseExpressions } from './expressions.ts'
 import { refuseDoubles } from './registration.ts'
 import { streamsOf } from './topics.ts'
 
@@ -30,6 +31,32 @@ test('an id that stands twice is refused, with its place', () => {
   expect(pointers([workflow('a', ['t', 'x/y']), workflow('a', ['t', 'x/y'])])).toEqual([
     '/workflows/1/id',
     '/workflows/1/triggers/0/id',
+  ])
+})
+
+test('a filter or a key that does not compile is refused, with its place and the reason', () => {
+  const [wrong] = [workflow('a', ['a', 'x/y'], ['b', 'x/y'])]
+  const [first, second] = wrong.triggers
+  if (first === undefined || second === undefined) throw new Error('there are two')
+  const given = (filter: string, key: string): WorkflowDefinition[] => [
+    {
+      ...wrong,
+      triggers: [
+        { ...first, if: filter },
+        { ...second, window: { ...second.window, timeout_ms: 1, key } },
+      ],
+    },
+  ]
+  refuseExpressions(given('event.data.total > 50', 'event.data.order_id'))
+  let faults: FieldFault[] = []
+  try {
+    refuseExpressions(given('event.data.total >', 'event.data.items.map(i, i.sku) + [1]'))
+  } catch (error) {
+    if (error instanceof ProblemError) faults = error.errors ?? []
+  }
+  expect(faults).toMatchObject([
+    { pointer: '/workflows/0/triggers/0/if', detail: expect.stringContaining('Unexpected token: EOF') },
+    { pointer: '/workflows/0/triggers/1/window/key', detail: expect.stringContaining('is of type list') },
   ])
 })
 

@@ -14,12 +14,13 @@ import {
   type Store,
   type TaskSeed,
 } from '@headrace/store'
+import { refuseExpressions } from './expressions.ts'
 import { ensureRegistrationTopics, streamEnds } from './topics.ts'
 
 /** `POST /v1/worker/register`: what a worker can run becomes known, and its triggers begin. */
 export interface Registration {
   /**
-   * Throws `registration_conflict`, `too_many_streams`, and `kafka_unavailable` when the ends of the streams cannot be
+   * Throws `registration_conflict`, `invalid_field` where an expression is none, `too_many_streams`, and `kafka_unavailable` when the ends of the streams cannot be
    * taken: a trigger that began somewhere else than at its registration would miss events, or start runs for old ones.
    */
   register(request: RegisterRequest): Promise<RegisterReply>
@@ -48,6 +49,7 @@ export function createRegistration(options: RegistrationOptions): Registration {
   return {
     async register(request) {
       refuseDoubles(request.workflows)
+      refuseExpressions(request.workflows)
       await ensureRegistrationTopics(options, request)
       const outcome = await registerApp(store, {
         app: request.app,

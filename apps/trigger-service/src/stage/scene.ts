@@ -22,6 +22,8 @@ export interface SceneTrigger {
   pattern: string
   size?: number
   timeoutMs?: number | null
+  key?: string
+  if?: string
 }
 
 interface SceneOptions {
@@ -104,11 +106,23 @@ export class Scene {
     await registerApp(this.store, {
       app: 'shop',
       build,
-      workflows: triggers.map(({ id, pattern, size = 1, timeoutMs = null }) => ({
+      workflows: triggers.map(({ id, pattern, size = 1, timeoutMs = null, key, if: filter }) => ({
         id,
         queue: 'default',
         on_deploy: 'upgrade',
-        triggers: [{ id, pattern, window: { size, timeout_ms: timeoutMs, max_bytes: 1024 * 1024 } }],
+        triggers: [
+          {
+            id,
+            pattern,
+            window: {
+              size,
+              timeout_ms: timeoutMs,
+              max_bytes: 1024 * 1024,
+              ...(key === undefined ? {} : { key }),
+            },
+            ...(filter === undefined ? {} : { if: filter }),
+          },
+        ],
       })),
       newCursors: async () => {
         const marks = await this.broker.offsets(this.topic)

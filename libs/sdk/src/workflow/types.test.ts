@@ -141,6 +141,16 @@ describe('types', () => {
   })
 })
 
+test('a key and a filter are part of the trigger, and a window with a key closes after a day at the latest', () => {
+  const keyed = { id: 'a', triggerOnEvent: 'b', batchSize: 5, key: 'event.data.sku', if: 'event.key != null' }
+  expect(workflow(keyed, () => 1).definition.triggers).toMatchObject([
+    { if: 'event.key != null', window: { size: 5, timeout_ms: 24 * 3600_000, key: 'event.data.sku' } },
+  ])
+  expect(workflow({ ...keyed, batchTimeoutSeconds: 2 }, () => 1).definition.triggers).toMatchObject([
+    { window: { timeout_ms: 2_000 } },
+  ])
+})
+
 describe('what is malformed is refused where it is written', () => {
   test.each([
     [() => workflow({ id: 'no spaces' }, () => 1), /workflow "no spaces": id must be/],
@@ -149,6 +159,14 @@ describe('what is malformed is refused where it is written', () => {
     [
       () => workflow({ id: 'a', triggerOnEvent: 'b', batchTimeoutSeconds: 1e9 }, () => 1),
       /batchTimeoutSeconds/,
+    ],
+    [
+      () => workflow({ id: 'a', triggerOnEvent: 'b', if: 'event.data.total >' }, () => 1),
+      /workflow "a": if .*Unexpected token/,
+    ],
+    [
+      () => workflow({ id: 'a', triggerOnEvent: 'b', key: 'event.data == event.key ? [1] : [2]' }, () => 1),
+      /workflow "a": key .*is of type list/,
     ],
     [
       () => workflow({ id: 'a', retries: { maxAttempts: 0 } }, () => 1),

@@ -1,10 +1,11 @@
 import type { RetryPolicy } from '@headrace/core'
-import { defaultRetryPolicy } from '@headrace/core'
+import { compileFilter, compileWindowKey, defaultRetryPolicy } from '@headrace/core'
 import { faultsOf, limits, type WorkflowDefinition, workflowDefinitionSchema } from '@headrace/schemas'
 import type { WorkflowContext } from './context.ts'
 import { type AnyEventDefinition, type DataOf, isEventDefinition } from './define-event.ts'
 import type { Event, StartEvent } from './event.ts'
 import type { Jsonify } from './jsonify.ts'
+import { type Timeouts, timeoutsOf } from './timeouts.ts'
 import { type Retries, retryPolicyOf } from './retries.ts'
 import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema.ts'
 
@@ -18,6 +19,8 @@ interface CommonOptions {
    * steps) also makes the handler replay from its stored steps, as often; without it such an error fails the run.
    */
   retries?: Retries
+  /** Ends runs that take too long. Default: none does. */
+  timeouts?: Timeouts
   /** May runs that began on an older build go on with a newer one? Default `upgrade`. */
   onDeploy?: 'upgrade' | 'pin'
 }
@@ -26,9 +29,16 @@ interface CommonOptions {
 export interface TriggeredOptions<Source extends string | AnyEventDefinition> extends CommonOptions {
   /** A topic, a pattern (`orders/*`, `approvals/{id}`, `orders/**`), or what `defineEvent` made. */
   triggerOnEvent: Source
+  /** CEL over `event` (docs/filters.md): an event on which it is not true starts nothing. Default: every event does. */
+  if?: string
+  /**
+   * CEL over `event` that gives a text, a number or a boolean: the events of a run are those of one key, as in
+   * `event.data.customer_id`. Default: a window takes whatever comes.
+   */
+  key?: string
   /** Events of one run, 1 to 1,000; default 1. A window also closes at `batchMaxBytes`. */
   batchSize?: number
-  /** Closes a window that is not full so long after its first event; up to 24 h. Default: it waits until it is full. */
+  /** Closes a window that is not full so long after its first event; up to 24 h. Default: it waits until it is full; with a `key`, 24 h. */
   batchTimeoutSeconds?: number
   /** Bytes of `data` that close a window; default and at most 1 MiB. */
   batchMaxBytes?: number
@@ -144,8 +154,9 @@ function definitionOf(
   const parsed = workflowDefinitionSchema.safeParse({
     id: options.id,
     queue: options.queue ?? 'default',
-    triggers: options.triggerOnEvent === undefined ? [] : [triggerOf(options)],
+    triggers: options.triggerOnEvent === undefined ? [] : [triggerOf(options, subject)],
     on_deploy: options.onDeploy ?? 'upgrade',
+    ...timeoutsOf(options.timeouts, subject),
   })
   if (parsed.success) return parsed.data
   const faults = faultsOf(parsed.error).map(
@@ -154,18 +165,37 @@ function definitionOf(
   throw new TypeError(`${subject}: ${faults.join('; ')}`)
 }
 
-function triggerOf(options: TriggeredOptions<string | AnyEventDefinition>) {
+function triggerOf(options: TriggeredOptions<string | AnyEventDefinition>, subject: string) {
   const source = options.triggerOnEvent
-  const { batchTimeoutSeconds } = options
+  const { if: filter, key, batchTimeoutSeconds } = options
+  // Said here, where the author is, and again by the registration.
+  if (filter !== undefined) checkExpression(`${subject}: if`, filter, compileFilter)
+  if (key !== undefined) checkExpression(`${subject}: key`, key, compileWindowKey)
+  const timeoutMsDefault = key === undefined ? null : limits.windowTimeoutMsMax
   return {
     id: options.id,
     pattern: isEventDefinition(source) ? source.pattern : source,
     window: {
       size: options.batchSize ?? 1,
-      timeout_ms: batchTimeoutSeconds === undefined ? null : Math.round(batchTimeoutSeconds * 1_000),
+      timeout_ms:
+        batchTimeoutSeconds === undefined ? timeoutMsDefault : Math.round(batchTimeoutSeconds * 1_000),
       max_bytes: options.batchMaxBytes ?? limits.windowBytesMax,
+      ...(key === undefined ? {} : { key }),
     },
+    ...(filter === undefined ? {} : { if: filter }),
   }
+}
+
+function checkExpression(
+  name: string,
+  text: string,
+  compile: (text: string) => { kind: 'ok' } | { kind: 'invalid'; reason: string },
+): void {
+  // Whoever writes JavaScript may pass anything.
+  if (typeof text !== 'string') throw new TypeError(`${name} must be a text`)
+  const compiled = compile(text)
+  if (compiled.kind === 'invalid')
+    throw new TypeError(`${name} is no expression of CEL that may stand here: ${compiled.reason}`)
 }
 
 /** What the user wrote, for what the wire calls it. */
@@ -173,9 +203,13 @@ const optionNames: Record<string, string> = {
   '/id': 'id',
   '/queue': 'queue',
   '/on_deploy': 'onDeploy',
+  '/timeouts/start_ms': 'timeouts.start',
+  '/timeouts/run_ms': 'timeouts.run',
   '/triggers/0/id': 'id',
   '/triggers/0/pattern': 'triggerOnEvent',
   '/triggers/0/window/size': 'batchSize',
   '/triggers/0/window/timeout_ms': 'batchTimeoutSeconds',
   '/triggers/0/window/max_bytes': 'batchMaxBytes',
+  '/triggers/0/window/key': 'key',
+  '/triggers/0/if': 'if',
 }

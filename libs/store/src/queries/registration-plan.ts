@@ -12,6 +12,8 @@ export interface DesiredTrigger {
   windowSize: number
   windowTimeoutMs: number | null
   windowMaxBytes: number
+  windowKey: string | null
+  filter: string | null
 }
 
 export interface RegistrationConflict {
@@ -51,6 +53,8 @@ function desired(workflow: WorkflowDefinition, trigger: TriggerDefinition): Desi
     windowSize: trigger.window.size,
     windowTimeoutMs: trigger.window.timeout_ms,
     windowMaxBytes: trigger.window.max_bytes,
+    windowKey: trigger.window.key ?? null,
+    filter: trigger.if ?? null,
   }
 }
 
@@ -94,6 +98,8 @@ function sameDefinition(wanted: DesiredTrigger, existing: TriggerRow): boolean {
     wanted.pattern === existing.pattern &&
     wanted.windowSize === existing.windowSize &&
     wanted.windowTimeoutMs === existing.windowTimeoutMs &&
-    wanted.windowMaxBytes === existing.windowMaxBytes
+    wanted.windowMaxBytes === existing.windowMaxBytes &&
+    wanted.windowKey === existing.windowKey &&
+    wanted.filter === existing.filter
   )
 }

@@ -49,14 +49,17 @@ export async function writeTriggers(
   const { triggers } = set
   const ids = triggers.map((trigger) => trigger.id)
   const { rows } = await client.query<{ id: string }>(
-    `insert into triggers (id, workflow, app, build, queue, pattern, stream, window_size, window_timeout_ms, window_max_bytes, on_deploy, status, version)
-     select u.id, u.workflow, $1, $2, u.queue, u.pattern, u.stream, u.size, u.timeout_ms, u.max_bytes, u.on_deploy, u.status, u.version
-     from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int8[], $10::int[], $11::text[], $12::text[], $13::int[])
-       u(id, workflow, queue, pattern, stream, size, timeout_ms, max_bytes, on_deploy, status, version) order by u.id
+    `insert into triggers (id, workflow, app, build, queue, pattern, stream, window_size, window_timeout_ms, window_max_bytes, window_key, filter,
+       on_deploy, status, version)
+     select u.id, u.workflow, $1, $2, u.queue, u.pattern, u.stream, u.size, u.timeout_ms, u.max_bytes, u.window_key, u.filter,
+       u.on_deploy, u.status, u.version
+     from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int8[], $10::int[], $11::text[], $12::text[], $13::int[], $14::text[], $15::text[])
+       u(id, workflow, queue, pattern, stream, size, timeout_ms, max_bytes, on_deploy, status, version, window_key, filter) order by u.id
      on conflict (id) do update
      set workflow = excluded.workflow, app = excluded.app, build = excluded.build, queue = excluded.queue,
          pattern = excluded.pattern, stream = excluded.stream, window_size = excluded.window_size,
          window_timeout_ms = excluded.window_timeout_ms, window_max_bytes = excluded.window_max_bytes,
+         window_key = excluded.window_key, filter = excluded.filter,
          on_deploy = excluded.on_deploy, status = excluded.status, version = excluded.version,
          retired_at = null, updated_at = now()
      where triggers.app = excluded.app or triggers.status = 'retired'
@@ -75,6 +78,8 @@ export async function writeTriggers(
       triggers.map((trigger) => trigger.onDeploy),
       triggers.map((trigger) => trigger.status),
       triggers.map((trigger) => trigger.version),
+      triggers.map((trigger) => trigger.windowKey),
+      triggers.map((trigger) => trigger.filter),
     ],
   )
   return await othersOf(client, 'trigger', ids, rows)
