@@ -2,6 +2,7 @@ import { LOST_MAX } from '@headrace/core'
 import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
 import {
   beatInstance,
+  dropOldDecisions,
   dropOldInstances,
   dropOldWorkers,
   dropOrTrimPartitions,
@@ -58,6 +59,7 @@ export function recoverDuties(options: RecoverDutiesOptions): Duty[] {
     duty('retention', RETENTION_EVERY_MS, async () => {
       await dropOldWorkers(store)
       await dropOldInstances(store)
+      await dropOldDecisions(store)
       await dropOrTrimPartitions(store, retention)
     }),
   ]
@@ -83,7 +85,7 @@ async function recover(
   events.queued(requeued)
   deadLetters.add(await Promise.all(failed.map(async (run) => await letterOf(store, run))))
   events.ended(
-    failed.map(({ runId, workflow, queue, createdAt }) => ({
+    failed.map(({ runId, workflow, queue, createdAt, parent }) => ({
       runId,
       workflow,
       queue,
@@ -91,6 +93,7 @@ async function recover(
       createdAt,
       startedAt: createdAt,
       finishedAt: clock.now(),
+      parent,
     })),
   )
   for (const run of failed) {

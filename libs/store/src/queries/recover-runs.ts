@@ -4,6 +4,7 @@ import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { type Connection, run, statement } from '../statement.ts'
 import { type SeedRow, type TaskSeed, toTaskSeed } from './task-seed.ts'
+import { parentOf, type WaitRef } from './wait-ref.ts'
 
 /** Four heartbeats of 2 s. */
 export const workerDeadAfterMs = 8_000
@@ -47,7 +48,7 @@ const takeBack = (kind: 'lost' | 'forgotten'): string => `
      from own where r.id = any (array[own.id])
      returning r.id, r.epoch, r.workflow, r.queue, r.lost, r.status, own.worker_id, own.claimed_at, own.epoch as at_epoch,
        case when octet_length(r.input) <= $3 then r.input end as input,
-       r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.created_at),
+       r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.created_at, r.parent_run_id, r.parent_step_key),
    noted as (
      insert into run_notes (run_id, epoch, kind, worker_id, claimed_at)
      select id, at_epoch, '${kind}', worker_id, claimed_at from back on conflict do nothing)
@@ -97,6 +98,8 @@ interface BackRow extends SeedRow {
   first_offset: number | null
   last_offset: number | null
   created_at: number
+  parent_run_id: string | null
+  parent_step_key: string | null
 }
 
 /** A run that ended because it lost too many workers: it becomes a dead letter. */
@@ -109,6 +112,7 @@ export interface LostRun {
   workerId: string
   createdAt: number
   trigger: { id: string; stream: string; partition: number; firstOffset: number; lastOffset: number } | null
+  parent: WaitRef | null
 }
 
 export interface Recovered {
@@ -190,6 +194,7 @@ function toLostRun(row: BackRow): LostRun {
     lost: row.lost,
     workerId: row.worker_id,
     createdAt: row.created_at,
+    parent: parentOf(row),
     trigger:
       row.trigger_id === null
         ? null
