@@ -1,6 +1,7 @@
 import type { Broker } from '@headrace/broker'
 import type { Clock, Logger } from '@headrace/service'
 import type { ServerClock, Store } from '@headrace/store'
+import type { Timers } from './timers/timers.ts'
 import type { EndOffsets } from './triggers/end-offsets.ts'
 import type { RunEvents } from './runs/run-events.ts'
 import type { RunWatch } from './runs/run-watch.ts'
@@ -15,6 +16,8 @@ export interface ApiContext {
   /** Postgres's time: run ids are made by it. */
   serverClock: ServerClock
   events: RunEvents
+  /** Told of runs that are held until a time. */
+  delayed: Pick<Timers, 'expect'>
   endOffsets: EndOffsets
   watch: RunWatch
   version: string

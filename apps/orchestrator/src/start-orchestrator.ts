@@ -36,6 +36,7 @@ import { apiRoutes } from './http/api-routes.ts'
 import { workerRoutes } from './http/worker-routes.ts'
 import { kafkaProblem } from './kafka-problem.ts'
 import { orchestratorMetrics, type OrchestratorMetrics } from './metrics.ts'
+import { runTimers } from './runs/run-timers.ts'
 import { runGauges } from './runs/run-gauges.ts'
 import { postgresProblem } from './postgres-problem.ts'
 import { prepareSchema } from './prepare-schema.ts'
@@ -106,6 +107,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const { dispatcher, watch, events } = runParts({ store, broker, prefix, counts, activity, ...shared })
   const serverClock = createServerClock(store, clock)
   const waiting = waitParts({ store, broker, config, serverClock, events, counts, ...shared })
+  const { delayed, timeOuts } = runTimers({ store, serverClock, events, ...shared })
   const deadLetters = createDeadLetters({
     producer: broker.producer(),
     prefix,
@@ -118,6 +120,8 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     dispatcher,
     ...recoverDuties({ store, ...shared, ...recovery }),
     ...waiting.parts,
+    delayed,
+    timeOuts,
     ...housekeeping({ broker, config, serverClock, ...shared }),
     runGauges({ store, ...shared }),
   ]
@@ -135,6 +139,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     clock,
     serverClock,
     events,
+    delayed,
     endOffsets,
     watch,
     version,

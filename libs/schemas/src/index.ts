@@ -49,6 +49,14 @@ export {
   type WireRun,
   type WireStep,
 } from './run.ts'
+export {
+  type BulkAction,
+  type BulkRuns,
+  bulkRunsSchema,
+  type TimelineKind,
+  type WireBulk,
+  type WireTimelineEntry,
+} from './steering.ts'
 export { type Task, taskSchema } from './task.ts'
 export {
   type ClaimCommand,

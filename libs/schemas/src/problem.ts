@@ -22,6 +22,8 @@ export const problems = {
   run_not_found: { status: 404, retryable: false, title: 'There is no such run' },
   queue_not_found: { status: 404, retryable: false, title: 'There is no such queue' },
   method_not_allowed: { status: 405, retryable: false, title: 'The path does not take this method' },
+  run_ended: { status: 409, retryable: false, title: 'The run has ended' },
+  run_not_retryable: { status: 409, retryable: false, title: 'The run cannot be retried' },
   run_exists: { status: 409, retryable: false, title: 'A run with this id exists' },
   unknown_worker: {
     status: 409,

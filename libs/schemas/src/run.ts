@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { durationMs } from './duration.ts'
 import type { Json } from './event.ts'
 import { limits } from './limits.ts'
 import { nameSchema } from './workflow.ts'
@@ -67,6 +68,10 @@ export interface WireRun {
   parent_run_id: string | null
   retry_of: string | null
   worker_id: string | null
+  /** It is held until then: it was started with a delay. */
+  run_at: string | null
+  /** When it times out: for want of a claim, and once it has started, of an end. */
+  expires_at: string | null
   traceparent: string | null
   created_at: string
   queued_at: string | null
@@ -85,12 +90,12 @@ export interface WireStep {
   finished_at: string | null
 }
 
-const wellFormed = (text: string): boolean => text.isWellFormed() && !text.includes('\u0000')
+export const storableText = (text: string): boolean => text.isWellFormed() && !text.includes('\u0000')
 const tagText = z
   .string()
   .min(1)
   .max(limits.tagCharactersMax)
-  .refine(wellFormed, {
+  .refine(storableText, {
     error: 'must not contain NUL or half of a surrogate pair',
     params: { code: 'contains_nul' },
   })
@@ -99,7 +104,15 @@ export const tagsSchema = z
   .record(tagText, tagText)
   .refine((tags) => Object.keys(tags).length <= limits.tagsMax, { error: `at most ${limits.tagsMax} tags` })
 
-/** `POST /v1/runs`. `delay` and the caller's own `id` belong to it too; see API.md. */
+const delaySchema = z.union([z.number(), z.string()]).refine(
+  (delay) => {
+    const ms = durationMs(delay)
+    return ms !== null && ms <= limits.runDelayMsMax
+  },
+  { error: 'must be seconds, or a duration such as 10m, at most 366d' },
+)
+
+/** `POST /v1/runs`. */
 export const startRunSchema = z.strictObject({
   workflow: nameSchema,
   input: z.unknown().optional(),
@@ -107,12 +120,13 @@ export const startRunSchema = z.strictObject({
     .string()
     .min(1)
     .max(limits.idCharactersMax)
-    .refine(wellFormed, {
+    .refine(storableText, {
       error: 'must not contain NUL or half of a surrogate pair',
       params: { code: 'contains_nul' },
     })
     .optional(),
   on_conflict: z.enum(['return', 'fail']).optional(),
+  delay: delaySchema.optional(),
   tags: tagsSchema.optional(),
 })
 export type StartRun = z.infer<typeof startRunSchema>

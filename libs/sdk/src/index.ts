@@ -41,6 +41,7 @@ export type { DataOf } from './workflow/define-event.ts'
 export type { Jsonify } from './workflow/jsonify.ts'
 export type { Retries } from './workflow/retries.ts'
 export type { StepEvent, StepEventArguments, WaitArguments, WaitOptions } from './workflow/step-options.ts'
+export type { Timeouts } from './workflow/timeouts.ts'
 export type { SchemaInput, SchemaOutput, StandardSchema } from './workflow/standard-schema.ts'
 export {
   type AnyWorkflow,

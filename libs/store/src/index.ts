@@ -89,8 +89,11 @@ export {
   projectionVersion,
   type WaitedStream,
 } from './queries/projections.ts'
+export { type HistoricWait, readTimeline, type RunTimeline } from './queries/read-timeline.ts'
 export {
+  countRuns,
   getRun,
+  listRunIds,
   listRunNotes,
   listRuns,
   listSteps,
@@ -124,10 +127,13 @@ export {
   type StreamEnds,
 } from './queries/register-app.ts'
 export { registerWaits, type WaitRegistration, type WaitRequest } from './queries/register-waits.ts'
+export { releaseDelayedRuns } from './queries/release-delayed-runs.ts'
 export { replaceWorker } from './queries/replace-worker.ts'
+export { type RetriedRun, type Retry, retryOf, retryRuns } from './queries/retry-runs.ts'
 export type { RunRecord, StepRecord, WaitingFor } from './queries/run-record.ts'
 export { type HeldRun, runsHeld } from './queries/runs-held.ts'
 export { stealAfterMs, stealRuns } from './queries/steal-runs.ts'
+export { cancelRuns, pauseRuns, resumeRuns } from './queries/steer-runs.ts'
 export {
   type EventIdSweep,
   eventIdStreams,
@@ -138,6 +144,7 @@ export {
 } from './queries/sweep-event-ids.ts'
 export { sweepEndedWaits } from './queries/sweep-ended-waits.ts'
 export type { TaskSeed } from './queries/task-seed.ts'
+export { timeOutRuns } from './queries/time-out-runs.ts'
 export { type DueWait, dueEventWaits, timeOutWaits } from './queries/time-out-waits.ts'
 export { getTrigger, listTriggers, setTriggerStatus, type TriggerRow } from './queries/triggers.ts'
 export {

@@ -54,6 +54,7 @@ const fresh = async (changes = {}) => ({
   externalId: null,
   tags: { from: 'api' },
   traceparent: null,
+  delayMs: null,
   ...changes,
 })
 
@@ -94,7 +95,7 @@ describe('starting a run', () => {
 
   test('leaves input above 32 KiB to the claim', async () => {
     const created = await createRun(scene.store, await fresh({ input: JSON.stringify('x'.repeat(40_000)) }))
-    expect(created.status === 'created' && created.seed.input).toBeNull()
+    expect(created.status === 'created' && created.seed?.input).toBeNull()
   })
 })
 

@@ -3,6 +3,8 @@ import { createDatabase } from '@headrace/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { completeOf, failOf, openScene, releaseOf, type Scene, suspendOf } from './fixtures/scene.ts'
 import { answerWaits } from './queries/answer-waits.ts'
+import { cancelRuns, pauseRuns, resumeRuns } from './queries/steer-runs.ts'
+import { timeOutRuns } from './queries/time-out-runs.ts'
 
 let scene: Scene
 beforeAll(async () => {
@@ -30,6 +32,7 @@ const byHolder = (epoch: number): RunEvent[] => [
   ...[0, 1, 2].map((seen) => ({ kind: 'suspend' as const, seen, epoch, workerId: 'w1' })),
 ]
 const answers: RunEvent[] = [1, 2].map((count) => ({ kind: 'answer', count }))
+const byPersonOrClock = (['pause', 'resume', 'cancel', 'time_out'] as const).map((kind) => ({ kind }))
 const release: RunEvent = { kind: 'release', epoch: 2, workerId: 'w1' }
 
 async function place(run: RunState): Promise<string> {
@@ -65,10 +68,26 @@ async function answer(id: string, count: number): Promise<string> {
   return answered.length === count ? 'moved' : 'lost'
 }
 
+async function steer(id: string, kind: (typeof byPersonOrClock)[number]['kind']): Promise<string> {
+  const { store } = scene
+  if (kind === 'pause') return (await pauseRuns(store, [id])).length === 1 ? 'moved' : 'lost'
+  if (kind === 'resume') return (await resumeRuns(store, [id])).resumed.length === 1 ? 'moved' : 'lost'
+  if (kind === 'cancel') return (await cancelRuns(store, [id])).length === 1 ? 'moved' : 'lost'
+  await scene.row('update runs set expires_at = now() where id = $1', [id])
+  return (await timeOutRuns(store, { limit: 10 })).ended.length === 1 ? 'moved' : 'lost'
+}
+
 /** What the statements answer, in the words of the pure module. */
 async function happen(id: string, event: RunEvent): Promise<string> {
   if (event.kind === 'claim') return (await scene.claim(id, event.epoch, event.workerId)) ? 'moved' : 'lost'
   if (event.kind === 'answer') return await answer(id, event.count)
+  if (
+    event.kind === 'pause' ||
+    event.kind === 'resume' ||
+    event.kind === 'cancel' ||
+    event.kind === 'time_out'
+  )
+    return await steer(id, event.kind)
   const commandOf = () => {
     if (event.kind === 'suspend') return suspendOf(id, event.seen, event.epoch, event.workerId)
     if (event.kind === 'complete') return completeOf(id, event.epoch, event.workerId)
@@ -81,7 +100,7 @@ async function happen(id: string, event: RunEvent): Promise<string> {
 }
 
 const cases = states.flatMap((state) =>
-  [...byHolder(1), ...byHolder(2), ...byHolder(3), release, ...answers].map(
+  [...byHolder(1), ...byHolder(2), ...byHolder(3), release, ...answers, ...byPersonOrClock].map(
     (event): [string, RunState, RunEvent] => [
       `${state.status}${'workerId' in state ? ` (${state.workerId ?? 'nobody'})` : ''}: ${Object.values(event).join(' ')}`,
       state,
@@ -96,8 +115,10 @@ describe('the statements do what the pure module says', () => {
     const expected = runTransition(state, event)
     const said = await happen(id, event)
     // To the worker its command was done, whether now or before.
-    const byCommand = event.kind !== 'claim' && event.kind !== 'answer'
-    const kinds = expected.kind === 'moved' && byCommand ? ['done'] : [expected.kind]
+    const byCommand = 'workerId' in event && event.kind !== 'claim'
+    const kinds: string[] = expected.kind === 'moved' && byCommand ? ['done'] : [expected.kind]
+    // Whoever steers is told that nothing moved, and reads the run to tell why.
+    if (!('workerId' in event) && event.kind !== 'answer' && expected.kind === 'done') kinds.push('lost')
     expect(kinds).toContain(said)
     expect(await read(id)).toEqual(expected.kind === 'moved' ? expected.run : state)
   })

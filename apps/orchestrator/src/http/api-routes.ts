@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { ApiContext } from '../context.ts'
 import { resourceRoutes } from './resource-routes.ts'
 import { runRoutes } from './run-routes.ts'
+import { steeringRoutes } from './steering-routes.ts'
 import { statusRoutes } from './status-routes.ts'
 import { triggerRoutes } from './trigger-routes.ts'
 import { waitRoutes } from './wait-routes.ts'
@@ -9,6 +10,7 @@ import { waitRoutes } from './wait-routes.ts'
 /** The part of the public API that needs Postgres; the gateway passes it on. */
 export function apiRoutes(app: FastifyInstance, context: ApiContext): void {
   runRoutes(app, context)
+  steeringRoutes(app, context)
   triggerRoutes(app, context)
   waitRoutes(app, context)
   resourceRoutes(app, context)

@@ -1,21 +1,14 @@
 import { isEnded } from '@headrace/core'
 import { encodeCursor, noQuery, parseQuery } from '@headrace/http'
-import {
-  durationMs,
-  limits,
-  parseRunId,
-  ProblemError,
-  type WireList,
-  type WireRun,
-  type WireStep,
-} from '@headrace/schemas'
-import { getRun, listRuns, listSteps, type RunRecord, workflowsWithoutWorker } from '@headrace/store'
+import { durationMs, limits, type WireList, type WireRun, type WireStep } from '@headrace/schemas'
+import { listRuns, listSteps } from '@headrace/store'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import type { ApiContext } from '../context.ts'
 import { startRun } from '../runs/start-run.ts'
+import { existingRun, wireRuns } from './existing-run.ts'
 import { runFilterOf, runListParameters } from './run-filter.ts'
-import { wireRun, wireStep } from './wire-run.ts'
+import { wireStep } from './wire-run.ts'
 
 /** Input up to 1 MiB, its text escaped, and the rest of the request. */
 const START_BYTES_MAX = 2 * limits.runInputBytesMax + 64 * 1024
@@ -85,23 +78,6 @@ export function runRoutes(app: FastifyInstance, context: ApiContext): void {
       return { data: (await listSteps(store, run.id)).map(wireStep), next_cursor: null }
     },
   })
-}
-
-async function existingRun({ store }: ApiContext, id: string): Promise<RunRecord> {
-  const runId = parseRunId(id)
-  const run = runId === null ? null : await getRun(store, runId)
-  if (run !== null) return run
-  throw new ProblemError('run_not_found', `There is no run ${JSON.stringify(id.slice(0, 100))} (any more)`)
-}
-
-async function wireRuns(
-  { store }: ApiContext,
-  runs: readonly RunRecord[],
-  payloads: boolean,
-): Promise<WireRun[]> {
-  const queued = runs.filter(({ status }) => status === 'queued').map(({ workflow }) => workflow)
-  const withoutWorker = queued.length === 0 ? new Set<string>() : await workflowsWithoutWorker(store, queued)
-  return runs.map((run) => wireRun(run, { withoutWorker, payloads }))
 }
 
 const waitParameters = z.strictObject({

@@ -50,7 +50,7 @@ export function wireRun(
     build: run.build,
     queue: run.queue,
     status: run.status,
-    blocked_reason: run.blockedReason ?? (noWorker ? 'no_worker' : null),
+    blocked_reason: run.status === 'queued' ? (run.blockedReason ?? (noWorker ? 'no_worker' : null)) : null,
     epoch: run.epoch,
     attempt: run.attempt,
     trigger:
@@ -76,6 +76,8 @@ export function wireRun(
     parent_run_id: run.parentRunId,
     retry_of: run.retryOf,
     worker_id: run.workerId,
+    run_at: wireTimeOrNull(run.runAt),
+    expires_at: wireTimeOrNull(run.expiresAt),
     traceparent: run.traceparent,
     created_at: wireTime(run.createdAt),
     queued_at: wireTimeOrNull(run.queuedAt),

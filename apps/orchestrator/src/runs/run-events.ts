@@ -1,4 +1,5 @@
 import type { Dispatcher } from '@headrace/dispatch'
+import { FIRST_EPOCH, RETRY_EPOCH } from '@headrace/core'
 import type { ClaimedRun } from '@headrace/schemas'
 import type { Activity } from '@headrace/service'
 import { type Answered, type EndedRun, runIdTime, type TaskSeed } from '@headrace/store'
@@ -52,7 +53,7 @@ export function createRunEvents({
     claimed(runs) {
       for (const run of runs) {
         // A later epoch goes on with a run that was counted when it began.
-        if (run.epoch > 1) {
+        if (run.epoch > (run.attempt > 1 ? RETRY_EPOCH : FIRST_EPOCH)) {
           resumed(run)
           continue
         }

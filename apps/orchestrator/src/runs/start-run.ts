@@ -1,4 +1,11 @@
-import { limits, parseOrProblem, ProblemError, type StartRun, startRunSchema } from '@headrace/schemas'
+import {
+  durationMs,
+  limits,
+  parseOrProblem,
+  ProblemError,
+  type StartRun,
+  startRunSchema,
+} from '@headrace/schemas'
 import { createRun, newRunIds, type RunRecord } from '@headrace/store'
 import type { ApiContext } from '../context.ts'
 
@@ -9,7 +16,7 @@ const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
  * Throws the problems of the body, `workflow_not_found`, and `run_exists` where the caller asked for it.
  */
 export async function startRun(
-  { store, serverClock, events }: Pick<ApiContext, 'store' | 'serverClock' | 'events'>,
+  { store, serverClock, events, delayed }: Pick<ApiContext, 'store' | 'serverClock' | 'events' | 'delayed'>,
   requestBody: unknown,
   traceparent: unknown,
 ): Promise<{ run: RunRecord; existing: boolean }> {
@@ -21,11 +28,13 @@ export async function startRun(
     input: inputOf(body),
     externalId: body.id ?? null,
     tags: body.tags ?? {},
+    delayMs: delayMsOf(body),
     traceparent: typeof traceparent === 'string' && TRACEPARENT.test(traceparent) ? traceparent : null,
   })
   switch (created.status) {
     case 'created':
-      events.queued([created.seed])
+      if (created.seed !== null) events.queued([created.seed])
+      else if (created.run.runAt !== null) delayed.expect(created.run.runAt)
       return { run: created.run, existing: false }
     case 'existing':
       if (body.on_conflict !== 'fail') return { run: created.run, existing: true }
@@ -41,6 +50,9 @@ export async function startRun(
     { errors: [{ pointer: '/workflow', code: 'workflow_not_found', detail: 'is not registered' }] },
   )
 }
+
+const delayMsOf = ({ delay }: StartRun): number | null =>
+  delay === undefined ? null : durationMs(delay) || null
 
 function inputOf({ input }: StartRun): string | null {
   if (input === undefined) return null

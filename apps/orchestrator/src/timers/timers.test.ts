@@ -10,20 +10,20 @@ function scene(...due: number[]) {
   const answered: number[] = []
   const looks: number[] = []
   const timers = createTimers({
-    answerTimers: async (limit) => {
+    name: 'timers.answer',
+    act: async (limit) => {
       looks.push(clock.now() - startedAt)
       due.sort((a, b) => a - b)
       const ready = due.filter((at) => startedAt + at <= clock.now()).slice(0, limit)
       due.splice(0, ready.length)
       const [next] = due
+      answered.push(...ready.map(() => clock.now() - startedAt))
       return await Promise.resolve({
-        answers: ready.map((at) => ({ at })) as never,
-        queued: [],
+        done: ready.length,
         nextDueMs: next === undefined ? null : startedAt + next,
       })
     },
     serverClock: clock,
-    events: { answered: ({ answers }) => answered.push(...answers.map(() => clock.now() - startedAt)) },
     log: silentLogger,
     clock,
   })

@@ -1,25 +1,25 @@
 import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
-import type { Answered, ServerClock } from '@headrace/store'
-import type { RunEvents } from '../runs/run-events.ts'
+import type { ServerClock } from '@headrace/store'
 
 /**
- * Answers waits for a time. Any number of instances do, each statement guarded; what is due is found by a look a second,
- * so that no timer hangs on the memory of an instance, and by an alarm at the next due time, so that it is on time too.
+ * Does what is due at a time: answers waits for one, lets delayed runs go, times runs out. Any number of instances do, each
+ * statement guarded; what is due is found by a look a second, so that no timer hangs on the memory of an instance, and by an alarm at the next due time, so that it is on time too.
  */
 export interface Timers {
   start(): void
   stop(): Promise<void>
-  /** A wait that is due then was registered here (ms since 1970, by Postgres's clock). Losing it costs a second. */
+  /** Something that is due then came to be here (ms since 1970, by Postgres's clock). Losing it costs a second. */
   expect(dueMs: number): void
-  /** Answers what is due, now. */
-  answerDue(): Promise<void>
+  /** Does what is due, now. */
+  doDue(): Promise<void>
 }
 
 export interface TimersOptions {
-  /** Answers at most so many waits that are due; tells when the next one is. */
-  answerTimers: (limit: number) => Promise<Answered & { nextDueMs: number | null }>
+  /** Of the duty that looks. */
+  name: string
+  /** Does at most so much of what is due; tells how much it was, and when the next is. */
+  act: (limit: number) => Promise<{ done: number; nextDueMs: number | null }>
   serverClock: Pick<ServerClock, 'now'>
-  events: Pick<RunEvents, 'answered'>
   log: Logger
   clock: Clock
   metrics?: Metrics
@@ -32,20 +32,19 @@ const ALARM_MS_LEAST = 10
 /** Timers of one statement: keeps its locks short. */
 const TIMERS_MAX = 1_000
 
-export function createTimers({ answerTimers, serverClock, events, ...shared }: TimersOptions): Timers {
+export function createTimers({ name, act, serverClock, ...shared }: TimersOptions): Timers {
   const { clock } = shared
   const stopping = new AbortController()
   let alarm: { atMs: number; off: AbortController } | null = null
 
-  async function answer(): Promise<'again' | null> {
-    const { answers, queued, nextDueMs } = await answerTimers(TIMERS_MAX)
-    events.answered({ answers, queued })
-    if (answers.length >= TIMERS_MAX) return 'again'
+  async function look(): Promise<'again' | null> {
+    const { done, nextDueMs } = await act(TIMERS_MAX)
+    if (done >= TIMERS_MAX) return 'again'
     if (nextDueMs !== null) expect(nextDueMs)
     return null
   }
 
-  const duty: Duty = createDuty({ name: 'timers.answer', everyMs: LOOK_EVERY_MS, runOnce: answer, ...shared })
+  const duty: Duty = createDuty({ name, everyMs: LOOK_EVERY_MS, runOnce: look, ...shared })
 
   /** One alarm, the earliest; later times are read again by the look that it causes. */
   function expect(dueMs: number): void {
@@ -75,7 +74,7 @@ export function createTimers({ answerTimers, serverClock, events, ...shared }: T
       await duty.stop()
     },
     expect,
-    async answerDue() {
+    async doDue() {
       await duty.runOnce()
     },
   }

@@ -24,7 +24,7 @@ export interface RunWaitsOptions {
   serverClock: ServerClock
   selfRead: SelfRead
   looks: Pick<Looks, 'begin'>
-  timers: Pick<Timers, 'expect' | 'answerDue'>
+  timers: Pick<Timers, 'expect' | 'doDue'>
   /** A wait was registered on a stream that is not open for it yet. */
   pending: () => void
   metrics: OrchestratorMetrics
@@ -87,7 +87,7 @@ async function answerAtOnce(
     if (dueMs <= now) isDue = true
     else timers.expect(dueMs)
   }
-  if (isDue) await timers.answerDue()
+  if (isDue) await timers.doDue()
   const { plain = [], filtered = [] } = Object.groupBy(
     commands.filter(({ wait }) => wait.kind === 'event'),
     ({ wait }) => (wait.kind === 'event' && wait.filter !== null ? 'filtered' : 'plain'),

@@ -37,9 +37,13 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
   const { store, broker, config, serverClock, events, counts, ...shared } = options
   const { log, clock } = shared
   const timers = createTimers({
-    answerTimers: async (limit) => await answerTimers(store, { limit }),
+    name: 'timers.answer',
+    act: async (limit) => {
+      const { nextDueMs, ...answered } = await answerTimers(store, { limit })
+      events.answered(answered)
+      return { done: answered.answers.length, nextDueMs }
+    },
     serverClock,
-    events,
     ...shared,
   })
   const matches = createFilterMatch(log, clock, counts)

@@ -26,7 +26,7 @@ const DELAY_MS_MAX = 5_000
 
 /**
  * One call, tried again until its timeout while its error says that this may help. Every call made here may be repeated:
- * publishes and starts carry ids.
+ * publishes and starts carry ids, and what steers a run changes nothing the second time.
  *
  * Throws ApiError, or the signal's reason.
  */

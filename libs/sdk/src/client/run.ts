@@ -9,7 +9,7 @@ export interface Run<Output = Json> {
   build: string | null
   queue: string
   status: RunStatus
-  /** Why a queued run does not start: `no_worker`, … */
+  /** Why a queued run does not start: `no_worker`, `delayed`. */
   blockedReason: string | null
   epoch: number
   attempt: number
@@ -36,6 +36,10 @@ export interface Run<Output = Json> {
   parentRunId: string | null
   retryOf: string | null
   workerId: string | null
+  /** It is held until then: it was started with a `delay`. */
+  runAt: string | null
+  /** When it times out: for want of a claim, and once it has started, of an end. */
+  expiresAt: string | null
   traceparent: string | null
   createdAt: string
   queuedAt: string | null
@@ -76,6 +80,8 @@ export function runOf<Output>(wire: WireRun): Run<Output> {
     parentRunId: wire.parent_run_id,
     retryOf: wire.retry_of,
     workerId: wire.worker_id,
+    runAt: wire.run_at,
+    expiresAt: wire.expires_at,
     traceparent: wire.traceparent,
     createdAt: wire.created_at,
     queuedAt: wire.queued_at,

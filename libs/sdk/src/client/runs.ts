@@ -24,6 +24,8 @@ export interface StartOptions extends CallOptions {
   onConflict?: 'return' | 'fail'
   /** At most 20, of 200 characters. */
   tags?: Record<string, string>
+  /** Holds the run so long before it starts: seconds, or `'10m'`; at most 366 days. */
+  delay?: Duration
 }
 
 export interface ListOptions extends CallOptions {
@@ -47,12 +49,14 @@ export interface ResultOptions extends CallOptions {
 /** A run that was started. */
 export interface RunHandle<Output> {
   readonly id: string
-  /** True when a run with the id that was given existed already. */
+  /** True when it was there already: a run with the id that was given, or the retry that was asked for before. */
   readonly existing: boolean
   get(options?: CallOptions): Promise<Run<Output>>
   /** See `runs.result`. */
   result(options?: ResultOptions): Promise<Output>
 }
+
+type StartedRun = WireRun & { existing?: boolean }
 
 /** One long poll; the API bounds it. */
 const POLL_MS_MAX = 30_000
@@ -92,14 +96,18 @@ export class Runs {
       id: options.id ?? ulid(Date.now()),
       on_conflict: options.onConflict ?? 'return',
       ...(options.tags === undefined ? {} : { tags: options.tags }),
+      ...(options.delay === undefined ? {} : { delay: options.delay }),
     }
-    const answer = await this.#call('POST', '/v1/runs', options, body)
-    const run = answer as WireRun & { existing?: boolean }
+    const run = (await this.#call('POST', '/v1/runs', options, body)) as StartedRun
+    return this.#handle(run.id, options.id !== undefined && run.existing === true)
+  }
+
+  #handle<Output>(id: string, existing: boolean): RunHandle<Output> {
     return {
-      id: run.id,
-      existing: options.id !== undefined && run.existing === true,
-      get: async (callOptions) => await this.get(run.id, callOptions),
-      result: async (resultOptions) => await this.result(run.id, resultOptions),
+      id,
+      existing,
+      get: async (options) => await this.get<Output>(id, options),
+      result: async (options) => await this.result<Output>(id, options),
     }
   }
 
@@ -139,6 +147,45 @@ export class Runs {
         throw new RunFailedError({ runId: run.id, status: run.status, error: run.error })
       if (performance.now() >= until) throw new RunNotEndedError({ runId: run.id, status: run.status })
     }
+  }
+
+  /**
+   * Ends a run, now. A worker that has it in hand is told by its next command or heartbeat: `ctx.signal` is aborted, and
+   * nothing more is stored. Child runs go on. A run that is cancelled already is given back as it is; throws ApiError
+   * `run_ended` where it ended otherwise.
+   */
+  async cancel<Output = Json>(id: string, options: CallOptions = {}): Promise<Run<Output>> {
+    return await this.#steer<Output>(id, 'cancel', options)
+  }
+
+  /** Takes a run from its worker, if it has one, and holds it until `resume`. Its time-outs go on. */
+  async pause<Output = Json>(id: string, options: CallOptions = {}): Promise<Run<Output>> {
+    return await this.#steer<Output>(id, 'pause', options)
+  }
+
+  /** Queues a paused run again: it goes on from its last stored step. */
+  async resume<Output = Json>(id: string, options: CallOptions = {}): Promise<Run<Output>> {
+    return await this.#steer<Output>(id, 'resume', options)
+  }
+
+  /**
+   * Starts a new run for one that failed, was cancelled or timed out: with its input, its successful steps and the answers
+   * it received. A run is retried once, so that the call may be repeated; then its retry is retried. Throws ApiError
+   * `run_not_retryable` where it has not ended, or is completed.
+   */
+  async retry<Output = Json>(id: string, options: CallOptions = {}): Promise<RunHandle<Output>> {
+    const path = `/v1/runs/${encodeURIComponent(id)}/retry`
+    const run = (await this.#call('POST', path, options)) as StartedRun
+    return this.#handle<Output>(run.id, run.existing === true)
+  }
+
+  async #steer<Output>(
+    id: string,
+    action: 'cancel' | 'pause' | 'resume',
+    options: CallOptions,
+  ): Promise<Run<Output>> {
+    const answer = await this.#call('POST', `/v1/runs/${encodeURIComponent(id)}/${action}`, options)
+    return runOf<Output>(answer as WireRun)
   }
 
   async #call(

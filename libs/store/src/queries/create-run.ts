@@ -16,29 +16,35 @@ export interface NewRun {
   externalId: string | null
   tags: Record<string, string>
   traceparent: string | null
+  /** How long it is held before it may be claimed, in ms; null: not at all. */
+  delayMs: number | null
 }
 
 export type CreatedRun =
-  | { status: 'created'; run: RunRecord; seed: TaskSeed }
+  /** `seed`: its first task, none while it is held back. */
+  | { status: 'created'; run: RunRecord; seed: TaskSeed | null }
   /** A run with this external id is there; it was left as it is. */
   | { status: 'existing'; run: RunRecord }
   | { status: 'workflow_not_found' }
 
 /** Waits of a run started by API look back a little before it: the caller's clock and the log's differ. */
-const clockAllowanceMs = 5_000
+export const clockAllowanceMs = 5_000
 
 /**
  * The run and its external id in one statement. A second run of the same external id waits for the first one's commit
- * at the unique index, then inserts nothing.
+ * at the unique index, then inserts nothing. A run with a delay is queued and blocked, so that nobody steals it.
  */
 const createStatement = statement(
   'create_run',
-  `with w as (select id, app, build, queue from workflows where id = $2 and status <> 'retired'),
+  `with w as (select id, app, build, queue, start_timeout_ms, run_timeout_ms from workflows where id = $2 and status <> 'retired'),
    named as (
      insert into run_ids (workflow, external_id, run_id)
      select w.id, $4, $1::uuid from w where $4::text is not null on conflict do nothing returning run_id)
-   insert into runs as r (id, workflow, app, build, queue, status, input, tags, since, traceparent, created_at, queued_at)
-   select $1::uuid, w.id, w.app, w.build, w.queue, 'queued', $3, $5::jsonb, now() - make_interval(secs => $7::float8 / 1000), $6, now(), now()
+   insert into runs as r (id, workflow, app, build, queue, status, input, tags, since, traceparent, created_at, queued_at,
+     blocked_reason, run_at, run_timeout_ms, expires_at)
+   select $1::uuid, w.id, w.app, w.build, w.queue, 'queued', $3, $5::jsonb, now() - make_interval(secs => $7::float8 / 1000), $6, now(), now(),
+     case when $8::float8 is not null then 'delayed' end, now() + make_interval(secs => $8::float8 / 1000), w.run_timeout_ms,
+     now() + make_interval(secs => (coalesce($8::float8, 0) + w.start_timeout_ms) / 1000)
    from w where $4::text is null or exists (select 1 from named)
    returning ${seedColumns}`,
 )
@@ -53,6 +59,7 @@ export async function createRun(store: Store, fresh: NewRun): Promise<CreatedRun
     JSON.stringify(fresh.tags),
     fresh.traceparent,
     clockAllowanceMs,
+    fresh.delayMs,
   ]
   const insert = async (): Promise<SeedRow[]> =>
     await withPartitions(
@@ -63,7 +70,8 @@ export async function createRun(store: Store, fresh: NewRun): Promise<CreatedRun
   const [row] = await insert()
   if (row) {
     const created = await getRun(store, row.id)
-    if (created) return { status: 'created', run: created, seed: toTaskSeed(row) }
+    if (created)
+      return { status: 'created', run: created, seed: fresh.delayMs === null ? toTaskSeed(row) : null }
   }
   return await existingRun(store, fresh)
 }

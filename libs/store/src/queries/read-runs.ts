@@ -44,9 +44,12 @@ function toRunRecord(row: RunRow): Omit<RunRecord, 'waitingFor'> {
     retryOf: row.retryOf,
     attempt: row.attempt,
     blockedReason: row.blockedReason,
+    runAt: row.runAt,
+    expiresAt: row.expiresAt,
     traceparent: row.traceparent,
     createdAt: row.createdAt,
     queuedAt: row.queuedAt,
+    claimedAt: row.claimedAt,
     startedAt: row.startedAt,
     finishedAt: row.finishedAt,
   }
@@ -82,6 +85,36 @@ export interface RunFilter {
   tag?: { key: string; value: string }
   /** Ms since 1970. */
   createdAfter?: number
+  /** Runs that no other retries. */
+  notRetried?: true
+}
+
+/** Ids of runs, the newest first. `below`: the last one of the page before. */
+export async function listRunIds(
+  store: Store,
+  filter: RunFilter,
+  { limit, below }: { limit: number; below: string | null },
+): Promise<string[]> {
+  const rows = await adminDatabase(store)
+    .select({ id: runs.id })
+    .from(runs)
+    .where(and(...conditionsOf(filter), below === null ? undefined : lt(runs.id, below)))
+    .orderBy(desc(runs.id))
+    .limit(limit)
+  return rows.map(({ id }) => id)
+}
+
+/** How many runs there are, counted up to `max`. */
+export async function countRuns(store: Store, filter: RunFilter, max: number): Promise<number> {
+  const database = adminDatabase(store)
+  const some = database
+    .select({ id: runs.id })
+    .from(runs)
+    .where(and(...conditionsOf(filter)))
+    .limit(max)
+    .as('some')
+  const [row] = await database.select({ runs: sql<number>`count(*)::int` }).from(some)
+  return row?.runs ?? 0
 }
 
 /** Newest first, without input and output. `cursor` is the last id of the page before. */
@@ -105,7 +138,7 @@ export async function listRuns(
 }
 
 function conditionsOf(filter: RunFilter): SQL[] {
-  const { workflow, status, trigger, event, tag, createdAfter } = filter
+  const { workflow, status, trigger, event, tag, createdAfter, notRetried } = filter
   const conditions: SQL[] = []
   if (workflow !== undefined) conditions.push(eq(runs.workflow, workflow))
   if (status !== undefined) conditions.push(inArray(runs.status, status))
@@ -124,6 +157,10 @@ function conditionsOf(filter: RunFilter): SQL[] {
     conditions.push(
       gte(runs.id, runIdFloor(createdAfter - createdAfterSlackMs)),
       gt(runs.createdAt, createdAfter),
+    )
+  if (notRetried)
+    conditions.push(
+      sql`not exists (select 1 from ${runNotes} n where n.run_id = ${runs.id} and n.kind = 'retried')`,
     )
   return conditions
 }
@@ -167,17 +204,24 @@ const waitingStep = ({ key, kind, epoch, seen, createdAt }: OpenStepWait): StepR
 export interface RunNote {
   epoch: number
   kind: (typeof runNotes.$inferSelect)['kind']
+  /** Who had it in hand, and since when. */
   workerId: string | null
+  claimedAt: number | null
   detail: string | null
   at: number
 }
 
-/** What happened to a run beside its steps: released, lost, stolen… */
+/** A run that is paused and resumed by a program has no end of notes: the latest are what one looks for. */
+const notesMax = 5_000
+
+/** What happened to a run beside its steps: released, lost, stolen…; the latest 5,000. */
 export async function listRunNotes(store: Store, runId: string): Promise<RunNote[]> {
   const { runId: _, ...columns } = getTableColumns(runNotes)
-  return await adminDatabase(store)
+  const notes = await adminDatabase(store)
     .select(columns)
     .from(runNotes)
     .where(eq(runNotes.runId, runId))
-    .orderBy(asc(runNotes.epoch), asc(runNotes.at))
+    .orderBy(desc(runNotes.epoch), desc(runNotes.at))
+    .limit(notesMax)
+  return notes.toReversed()
 }

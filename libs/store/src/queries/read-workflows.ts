@@ -58,8 +58,10 @@ const liveCounts = `
   union all
   select workflow, queue, status, count(*)::int, null from runs where status in ('waiting', 'paused') group by 1, 2, 3
   union all
+  select workflow, queue, status, count(*)::int, null from runs where status = 'queued' and blocked_reason = 'delayed' group by 1, 2, 3
+  union all
   select workflow, queue, status, count(*)::int, null
-    from runs where concurrency_key is not null and finished_at is null and status = 'queued' and blocked_reason is not null group by 1, 2, 3`
+    from runs where concurrency_key is not null and finished_at is null and status = 'queued' and blocked_reason is not null and blocked_reason <> 'delayed' group by 1, 2, 3`
 
 export interface LiveCount {
   workflow: string

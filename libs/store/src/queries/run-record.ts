@@ -40,9 +40,15 @@ export interface RunRecord {
   retryOf: string | null
   attempt: number
   blockedReason: string | null
+  /** Held until then. */
+  runAt: number | null
+  /** When it times out: for want of a claim, or, once it has started, of an end. */
+  expiresAt: number | null
   traceparent: string | null
   createdAt: number
   queuedAt: number | null
+  /** The latest claim. */
+  claimedAt: number | null
   startedAt: number | null
   finishedAt: number | null
 }
