@@ -6,7 +6,6 @@ import { type AnyEventDefinition, type DataOf, isEventDefinition } from './defin
 import type { Event, StartEvent } from './event.ts'
 import type { Jsonify } from './jsonify.ts'
 import { type Timeouts, timeoutsOf } from './timeouts.ts'
-import { type Timeouts, timeoutsOf } from './timeouts.ts'
 import { type Retries, retryPolicyOf } from './retries.ts'
 import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema.ts'
 
@@ -20,8 +19,6 @@ interface CommonOptions {
    * steps) also makes the handler replay from its stored steps, as often; without it such an error fails the run.
    */
   retries?: Retries
-  /** Ends runs that take too long. Default: none does. */
-  timeouts?: Timeouts
   /** Ends runs that take too long. Default: none does. */
   timeouts?: Timeouts
   /** May runs that began on an older build go on with a newer one? Default `upgrade`. */
@@ -207,8 +204,6 @@ const optionNames: Record<string, string> = {
   '/id': 'id',
   '/queue': 'queue',
   '/on_deploy': 'onDeploy',
-  '/timeouts/start_ms': 'timeouts.start',
-  '/timeouts/run_ms': 'timeouts.run',
   '/timeouts/start_ms': 'timeouts.start',
   '/timeouts/run_ms': 'timeouts.run',
   '/triggers/0/id': 'id',
