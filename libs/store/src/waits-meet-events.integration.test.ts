@@ -206,6 +206,51 @@ describe('an earlier response that is stored and not yet looked at × a later on
     expect(await receivedBy(id, 'a')).toBe(3)
   })
 
+  test('a wait that has not looked is left to do so where its filter lets nothing in hand pass', async () => {
+    const id = await waits.claimed()
+    await waits.store(event(1))
+    await waits.register(eventWait(id, 'a', { topic, filter: '1' }))
+    await waits.store(event(2))
+    const asked: number[] = []
+    const asking: FilterMatch = (filter, { sequence_id, data }) => {
+      asked.push(sequence_id)
+      return JSON.stringify(data) === filter
+    }
+    expect((await correlate([event(2)], asking)).answers).toEqual([])
+    expect(asked).toEqual([2])
+    // It has still not looked.
+    expect(await scene.row('select checked_at from waits where run_id = $1', [id])).toEqual({
+      checked_at: null,
+    })
+    expect((await waits.look([id, 'a'])).answers).toHaveLength(1)
+    expect(await receivedBy(id, 'a')).toBe(1)
+  })
+
+  test('a filter that takes its time leaves everybody else their turns', async () => {
+    const id = await waits.claimed()
+    const events = Array.from({ length: 60 }, (_, n) => event(n + 1))
+    await waits.store(...events)
+    await waits.register(eventWait(id, 'a', { topic, filter: 'none' }))
+    let inARow = 0
+    let most = 0
+    const turns = setInterval(() => (inARow = 0), 0)
+    const slow: FilterMatch = () => {
+      for (const until = performance.now() + 3; performance.now() < until;);
+      inARow += 1
+      most = Math.max(most, inARow)
+      return false
+    }
+    try {
+      await answerFromResponses(scene.store, [{ runId: id, key: 'a' }], slow)
+      inARow = 0
+      await correlate(events, slow)
+    } finally {
+      clearInterval(turns)
+    }
+    expect(most).toBeGreaterThan(0)
+    expect(most).toBeLessThan(10)
+  })
+
   test('a batch that comes again after its wait was answered changes nothing', async () => {
     const id = await waits.claimed()
     await waits.waiting(id, 'a', { topic })

@@ -238,7 +238,7 @@ describe('a wait that is pending', () => {
     await scene.row(
       `update waited_streams set open_from = projected_from + interval '100 s' where stream = 'opening'`,
     )
-    expect(await openPendingWaits(scene.store)).toEqual([{ runId: id, key: 'a' }])
+    expect(await openPendingWaits(scene.store)).toEqual([{ runId: id, key: 'a', filtered: false }])
     expect(await uncheckedWaits(scene.store, { olderThanMs: 0, limit: 1_000 })).toContainEqual({
       runId: id,
       key: 'a',

@@ -10,6 +10,7 @@ import {
   streamsToOpen,
 } from '@headrace/store'
 import type { Looks } from '../waits/looks.ts'
+import type { SelfRead } from '../waits/self-read.ts'
 import { endsPassed, isBegunAnew } from './passed.ts'
 
 export interface OpeningOptions {
@@ -18,6 +19,7 @@ export interface OpeningOptions {
   prefix: string
   /** Makes the Kafka topic of a stream that is waited on before it has one, where that is allowed. */
   streams: Pick<StreamDirectory, 'ensure' | 'forget'>
+  selfRead: SelfRead
   looks: Pick<Looks, 'begin'>
   log: Logger
   clock: Clock
@@ -38,14 +40,10 @@ const SOON_LOOKS = 30
  * that were asked for before, which stay good.
  */
 export function createOpening(options: OpeningOptions): Duty {
-  const { store, clock, looks } = options
+  const { store, clock } = options
   /** The ends that the correlator has to pass for a stream, by stream and what was asked for. */
   const endsOf = new Map<string, ReadonlyMap<number, number>>()
   let soon = 0
-
-  async function openWaits(): Promise<void> {
-    await looks.begin(await openPendingWaits(store))
-  }
 
   /** Takes the ends that have to be passed, for streams that are projected far enough. One that fails stops no other. */
   async function takeEnds(toOpen: StreamToOpen[]): Promise<unknown[]> {
@@ -93,11 +91,11 @@ export function createOpening(options: OpeningOptions): Duty {
     metrics: options.metrics,
     runOnce: async (signal) => {
       // First, and also when Kafka is away: whoever opened the stream may have died before its waits.
-      await openWaits()
+      await openWaits(options)
       const toOpen = await streamsToOpen(store)
       if (toOpen.length === 0) return null
       const [fault] = await takeEnds(toOpen)
-      if (await openPassed(toOpen)) await openWaits()
+      if (await openPassed(toOpen)) await openWaits(options)
       if (fault !== undefined) throw fault
       if (soon === 0) return null
       soon -= 1
@@ -112,6 +110,15 @@ export function createOpening(options: OpeningOptions): Duty {
       duty.poke()
     },
   }
+}
+
+/** Those that read a single row each look together: there may be 10,000 of a stream. */
+async function openWaits({ store, selfRead, looks }: OpeningOptions): Promise<void> {
+  const opened = await openPendingWaits(store)
+  const { plain = [], filtered = [] } = Object.groupBy(opened, (wait) =>
+    wait.filtered ? 'filtered' : 'plain',
+  )
+  await Promise.all([selfRead(plain), looks.begin(filtered)])
 }
 
 const nameOf = ({ stream, projectedFrom }: StreamToOpen): string => `${stream} ${projectedFrom}`

@@ -1,6 +1,7 @@
 import { toWireEvent } from '@headrace/core'
 import type { EventRecord, WireEvent } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
+import { Stretch } from '../stretch.ts'
 import { type EventPlace, firstOf, lookAbove, mayAnswer, neverOn } from '../wait-candidate.ts'
 import { type Answered, answerWaits, type WaitAnswer } from './answer-waits.ts'
 import { markChecked } from './checked-waits.ts'
@@ -39,8 +40,9 @@ const filteredPageBytesMax = 1024 * 1024
  *
  * `inHand`: responses of these waits' topics, committed just now. A wait that has looked for itself looks at those alone:
  * what was committed before it looked it has tried, and what came since brought itself. Without that, each new event of a
- * busy topic would have every wait on it try its filter on all the others again. Never for waits that have not looked: an
- * earlier event may be there that they have not tried, and that is the one to answer.
+ * busy topic would have every wait on it try its filter on all the others again. A wait that has not looked has to read
+ * when it takes one of them, since an earlier event may be there that it has not tried, and that is the one to answer; when
+ * its filter lets none of them pass it is left to its own look, behind which nobody else's answer then has to stand.
  */
 export async function answerFromResponses(
   store: Store,
@@ -54,7 +56,7 @@ export async function answerFromResponses(
     const part = refs.slice(from, from + refsMax)
     const waits = await readOpenWaits(store, part)
     const found = new Looks(waits, matches)
-    if (handful) found.tryInHand(handful)
+    if (handful) await found.tryInHand(handful)
     await found.read(store)
     const { answers, queued } = await answerWaits(store, found.answers())
     outcome.answers.push(...answers)
@@ -91,21 +93,26 @@ class Looks {
   readonly #matches: FilterMatch
   /** What passes, at most one of a partition and of each other source, by wait. */
   readonly #passed = new Map<string, EventPlace[]>()
-  /** Waits that tried what is in hand, and need not read. */
+  /** Waits that tried what is in hand, and need not read; those that have not looked have not done so now either. */
   readonly #tried = new Set<OpenEventWait>()
+  readonly #stretch = new Stretch()
 
   constructor(waits: OpenEventWait[], matches: FilterMatch) {
     this.#waits = waits
     this.#matches = matches
   }
 
-  tryInHand(handful: Map<string, InHand[]>): void {
+  async tryInHand(handful: Map<string, InHand[]>): Promise<void> {
     for (const wait of this.#waits) {
       const { filter, checked, terms } = wait
-      if (!checked) continue
+      if (filter === null && !checked) continue
+      const passing: InHand[] = []
+      for (const place of handful.get(terms.topic) ?? [])
+        if (mayAnswer(terms, place) && (filter === null || (await this.#passes(wait, place))))
+          passing.push(place)
+      const first = firstOf(passing)
+      if (first && !checked) continue
       this.#tried.add(wait)
-      const events = (handful.get(terms.topic) ?? []).filter((place) => mayAnswer(terms, place))
-      const first = firstOf(events.filter(({ event }) => filter === null || this.#matches(filter, event)))
       if (first) this.#pass(wait, first)
     }
   }
@@ -137,7 +144,7 @@ class Looks {
       )
       for (const [at, { wait, request }] of now.entries()) {
         const page = pages[at]
-        const first = page?.responses.find((response) => this.#passes(wait, response))
+        const first = page && (await this.#firstPassing(wait, page.responses))
         const end = page?.responses.at(-1)
         if (first) this.#pass(wait, first)
         else if (page && end && !page.last)
@@ -154,12 +161,21 @@ class Looks {
     for (const [at, wait] of waits.entries()) {
       const response = latest[at]
       const terms = { ...wait.terms, sinceMs: wait.latestSinceMs ?? wait.terms.sinceMs }
-      if (response && mayAnswer(terms, response) && this.#passes(wait, response)) this.#pass(wait, response)
+      if (response && mayAnswer(terms, response) && (await this.#passes(wait, response)))
+        this.#pass(wait, response)
     }
   }
 
-  #passes({ filter }: OpenEventWait, { event }: StoredResponse): boolean {
-    return filter === null || (event !== null && this.#matches(filter, event))
+  async #firstPassing(wait: OpenEventWait, responses: StoredResponse[]): Promise<StoredResponse | null> {
+    for (const response of responses) if (await this.#passes(wait, response)) return response
+    return null
+  }
+
+  async #passes({ filter }: OpenEventWait, { event }: StoredResponse): Promise<boolean> {
+    if (filter === null) return true
+    if (event === null) return false
+    await this.#stretch.end()
+    return this.#matches(filter, event)
   }
 
   #pass(wait: OpenEventWait, { incarnation, partition, sequenceId, logTimeMs }: EventPlace): void {
@@ -177,7 +193,7 @@ class Looks {
   /** Those that have looked now, had not before, and found nothing. */
   withoutAnswer(): WaitRef[] {
     return this.#waits
-      .filter((wait) => !wait.checked && !this.#passed.has(refText(wait.ref)))
+      .filter((wait) => !wait.checked && !this.#tried.has(wait) && !this.#passed.has(refText(wait.ref)))
       .map(({ ref }) => ref)
   }
 }

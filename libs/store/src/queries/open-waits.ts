@@ -3,7 +3,10 @@ import { withRetries } from '../fault.ts'
 import { run, statement } from '../statement.ts'
 import type { WaitRef } from './wait-ref.ts'
 
-/** Topic by topic, each by an index of open waits alone: a page ends in the middle of a topic, and the next goes on there. */
+/**
+ * Topic by topic, each by an index of open waits alone: a page ends in the middle of a topic, and the next goes on there,
+ * by the index too, or the pages of a topic with 100,000 waits would read each wait before them again.
+ */
 export const openWaitsStatement = statement(
   'open_waits_on',
   `select t.topic, w.run_id, w.key
@@ -11,7 +14,8 @@ export const openWaitsStatement = statement(
    cross join lateral (
      select w.run_id, w.key from waits w
      where w.topic = t.topic and w.status = 'open'
-       and ($2::text is null or t.topic > $2 or (w.run_id, w.key) > ($3::uuid, $4::text))
+       and (w.run_id, w.key) > (case t.topic when $2 then $3::uuid else '00000000-0000-0000-0000-000000000000' end,
+         case t.topic when $2 then $4::text else '' end)
      order by w.topic, w.run_id, w.key limit $5) w
    order by t.topic, w.run_id, w.key limit $5`,
 )
@@ -64,20 +68,29 @@ export const openPendingStatement = statement(
        for no key update skip locked) w)
    update waits w set status = 'open', checked_at = null
    from own where w.run_id = any (array[own.run_id]) and w.key = any (array[own.key])
-   returning w.run_id, w.key`,
+   returning w.run_id, w.key, w.filter is not null as filtered`,
 )
 
 /** Waits of one statement, which is one commit. */
 const openedMax = 1_000
 
+/** A wait that was opened just now. */
+export interface OpenedWait extends WaitRef {
+  /** It has a filter, which its look for an answer may have to try on a day of events. */
+  filtered: boolean
+}
+
 /** Opens every pending wait that may be. Who calls it lets them look for their answer (`answerFromResponses`). */
-export async function openPendingWaits(store: Store): Promise<WaitRef[]> {
-  const opened: WaitRef[] = []
+export async function openPendingWaits(store: Store): Promise<OpenedWait[]> {
+  const opened: OpenedWait[] = []
   for (;;) {
     const rows = await withRetries(
-      async () => await run<{ run_id: string; key: string }>(store.hot, openPendingStatement, [openedMax]),
+      async () =>
+        await run<{ run_id: string; key: string; filtered: boolean }>(store.hot, openPendingStatement, [
+          openedMax,
+        ]),
     )
-    for (const row of rows) opened.push({ runId: row.run_id, key: row.key })
+    for (const { run_id: runId, key, filtered } of rows) opened.push({ runId, key, filtered })
     if (rows.length < openedMax) return opened
   }
 }
