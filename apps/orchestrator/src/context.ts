@@ -1,6 +1,7 @@
 import type { Broker } from '@headrace/broker'
 import type { Clock, Logger } from '@headrace/service'
 import type { ServerClock, Store } from '@headrace/store'
+import type { DeadLetterDesk } from './dead-letters/dead-letter-desk.ts'
 import type { Timers } from './timers/timers.ts'
 import type { EndOffsets } from './triggers/end-offsets.ts'
 import type { RunEvents } from './runs/run-events.ts'
@@ -16,6 +17,7 @@ export interface ApiContext {
   /** Postgres's time: run ids are made by it. */
   serverClock: ServerClock
   events: RunEvents
+  deadLetters: DeadLetterDesk
   /** Told of runs that are held until a time. */
   delayed: Pick<Timers, 'expect'>
   endOffsets: EndOffsets

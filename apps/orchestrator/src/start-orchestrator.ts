@@ -32,6 +32,7 @@ import {
 import { deskOf } from './commands/desk-parts.ts'
 import type { OrchestratorConfig } from './config.ts'
 import type { ApiContext } from './context.ts'
+import { createDeadLetterDesk } from './dead-letters/dead-letter-desk.ts'
 import { apiRoutes } from './http/api-routes.ts'
 import { workerRoutes } from './http/worker-routes.ts'
 import { kafkaProblem } from './kafka-problem.ts'
@@ -108,8 +109,9 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const serverClock = createServerClock(store, clock)
   const waiting = waitParts({ store, broker, config, serverClock, events, counts, ...shared })
   const { delayed, timeOuts } = runTimers({ store, serverClock, events, ...shared })
+  const producer = broker.producer()
   const deadLetters = createDeadLetters({
-    producer: broker.producer(),
+    producer,
     prefix,
     ...shared,
     written: (reason) => counts.deadLetters.inc({ reason }),
@@ -140,6 +142,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     serverClock,
     events,
     delayed,
+    deadLetters: createDeadLetterDesk({ store, broker, producer, prefix, serverClock, events, log, clock }),
     endOffsets,
     watch,
     version,

@@ -20,6 +20,7 @@ export {
   REQUEST_BYTES_MAX,
 } from './produce/produce-outcome.ts'
 export type { RangeChunk, ReadRange } from './read-range.ts'
+export { readRecord, type ReadRecord } from './read-record.ts'
 export {
   type IncomingBatch,
   type IncomingRecord,

@@ -23,6 +23,14 @@ export {
   topicSchema,
   type WireEvent,
 } from './event.ts'
+export {
+  type DeadLetterStatus,
+  deadLetterStatuses,
+  type DecideDeadLetter,
+  decideDeadLetterSchema,
+  type WireDeadLetter,
+  type WireDeadLetterWhole,
+} from './dead-letter.ts'
 export { type FieldFault, type Problem, type ProblemCode, ProblemError, problems } from './problem.ts'
 export { faultsOf, jsonPointer, parseOrProblem } from './validate.ts'
 export { isExact, parseExactJson } from './exact-json.ts'

@@ -132,14 +132,21 @@ create table decisions (
 );
 create index decisions_at on decisions (at);
 
--- What people decided about dead letters; the records themselves stay on their topic.
+-- What people decided about dead letters; the records themselves stay on their topic. `log_time` is that of the record: on
+-- a topic that was made anew the same offset names another one. A decision is kept for longer than its record.
 create table dead_letters (
   partition int not null,
   sequence_id int8 not null,
+  log_time timestamptz not null,
   status text not null default 'open',
+  -- When its record was first published again: the decision follows when Kafka has it.
+  begun_at timestamptz,
+  -- The run that a window became.
+  run_id uuid,
   reason text,
   decided_at timestamptz,
   decided_by text,
-  primary key (partition, sequence_id),
-  constraint dead_letters_status check (status in ('open', 'redriven', 'discarded'))
+  primary key (partition, sequence_id, log_time),
+  constraint dead_letters_status check (status in ('open', 'redriven', 'discarded')),
+  constraint dead_letters_decided check ((status = 'open') = (decided_at is null))
 );

@@ -38,6 +38,15 @@ export {
   type NewCursor,
   setCursorStatus,
 } from './queries/cursors.ts'
+export {
+  beginRedrive,
+  type DeadLetterDecision,
+  deadLetterDecisions,
+  type DeadLetterRef,
+  decideDeadLetter,
+  type DecisionBy,
+  dropOldDecisions,
+} from './queries/dead-letter-decisions.ts'
 export { enterEventIds, type EventIdEntry, type EventPosition, isAt } from './queries/enter-event-ids.ts'
 export { incarnationsOf, recalledEventIds, sweptEventIds, type SweptTo } from './queries/event-id-sweeps.ts'
 export {
@@ -119,6 +128,7 @@ export {
   type Recovered,
   workerDeadAfterMs,
 } from './queries/recover-runs.ts'
+export { type RedrivenWindow, redriveWindow } from './queries/redrive-window.ts'
 export {
   registerApp,
   type Registration,

@@ -1,4 +1,4 @@
-import { type Broker, BrokerError, eventsTopic } from '@headrace/broker'
+import { type Broker, BrokerError, eventsTopic, readRecord } from '@headrace/broker'
 import { decodeEvent } from '@headrace/core'
 import { noQuery, parseQuery } from '@headrace/http'
 import { ProblemError } from '@headrace/schemas'
@@ -119,17 +119,8 @@ async function findEvent(params: EventParams, { broker, prefix }: HistoryParts):
   const [partition, offset] = [Number(partitionText), Number(sequenceText)]
   const topic = eventsTopic(prefix, stream).name
   const reading = new AbortController()
-  const range = { topic, partition, from: offset, to: offset + 1, maxBytes: 1, signal: reading.signal }
-  const read = async () => {
-    for await (const { records } of broker.readRange(range)) {
-      const record = records.find((candidate) => candidate.offset === offset)
-      if (record) return record
-    }
-    return null
-  }
-  const record = await streamProblem(stream, withinDeadline(read(), ASK_MS_MAX)).finally(() =>
-    reading.abort(),
-  )
+  const read = readRecord(broker, { topic, partition, offset, signal: reading.signal })
+  const record = await streamProblem(stream, withinDeadline(read, ASK_MS_MAX)).finally(() => reading.abort())
   if (record === null)
     throw new ProblemError('event_not_found', `There is no event at ${where}, or it was removed by retention`)
   const decoded = decodeEvent(stream, { partition, ...record })

@@ -1,4 +1,5 @@
 import { type CoalescingProducer, deadLettersTopic, type IncomingRecord } from '@headrace/broker'
+import { ridingHeaders } from '@headrace/core'
 import { type Clock, limited, type Logger } from '@headrace/service'
 
 /** A record of the response topic that cannot become a response. */
@@ -70,7 +71,7 @@ function letterOf({ reason, detail, partition, record }: RefusedResponse, origin
   let bytes = 0
   for (const [name, header] of Object.entries(own)) bytes += name.length + header.byteLength
   const headers: Record<string, string | Buffer> = {
-    ...(bytes > HEADERS_BYTES_MAX ? {} : own),
+    ...(bytes > HEADERS_BYTES_MAX ? {} : ridingHeaders(own)),
     reason,
     detail: detail.slice(0, DETAIL_CHARACTERS_MAX),
     kafka_topic: origin,

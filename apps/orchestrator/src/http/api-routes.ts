@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { ApiContext } from '../context.ts'
+import { deadLetterRoutes } from './dead-letter-routes.ts'
 import { resourceRoutes } from './resource-routes.ts'
 import { runRoutes } from './run-routes.ts'
 import { steeringRoutes } from './steering-routes.ts'
@@ -13,6 +14,7 @@ export function apiRoutes(app: FastifyInstance, context: ApiContext): void {
   steeringRoutes(app, context)
   triggerRoutes(app, context)
   waitRoutes(app, context)
+  deadLetterRoutes(app, context)
   resourceRoutes(app, context)
   statusRoutes(app, context)
 }

@@ -127,10 +127,13 @@ export const deadLetters = pgTable(
   {
     partition: integer('partition').notNull(),
     sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
+    logTime: instant('log_time').notNull(),
     status: text('status', { enum: ['open', 'redriven', 'discarded'] }).notNull(),
+    begunAt: instant('begun_at'),
+    runId: uuid('run_id'),
     reason: text('reason'),
     decidedAt: instant('decided_at'),
     decidedBy: text('decided_by'),
   },
-  (table) => [primaryKey({ columns: [table.partition, table.sequenceId] })],
+  (table) => [primaryKey({ columns: [table.partition, table.sequenceId, table.logTime] })],
 )
