@@ -209,7 +209,7 @@ describe('a proof that no answer is on its way', () => {
   test('is begun anew when nobody had asked for it meanwhile', async () => {
     world.projectedTo(9, 20)
     await world.proven(due())
-    world.proofs.keepOnly([])
+    world.proofs.keepOnly(new Set())
     world.sourceEnds = [11, 20]
     world.projectedTo(10, 20)
     world.correlatedTo(100, 200)

@@ -83,9 +83,8 @@ export class Proofs {
     return { proven, halted, fault: this.#kafka.fault }
   }
 
-  /** Forgets what no wait asks for any more. */
-  keepOnly(due: readonly DueWait[]): void {
-    const streams = new Set(due.map(({ stream }) => stream))
+  /** Forgets what no wait asks for any more: all but these streams. */
+  keepOnly(streams: ReadonlySet<string>): void {
     for (const name of this.#proofs.keys())
       if (!streams.has(name.slice(0, name.indexOf('/')))) this.#proofs.delete(name)
     this.#kafka.keepOnly(new Set([this.#responses, ...[...streams].map((stream) => this.#topicOf(stream))]))

@@ -66,17 +66,17 @@ export function createTimeOuts(options: TimeOutsOptions): Duty {
     clock,
     metrics: options.metrics,
     runOnce: async (signal) => {
-      const seen: DueWait[] = []
+      const streams = new Set<string>()
       let fault: unknown = null
       let page: DueWait[] = []
       proofs.newRound()
       do {
         page = await dueEventWaits(store, { limit: DUE_MAX, after: page.at(-1) ?? null })
         if (page.length === 0) break
-        seen.push(...page)
+        for (const { stream } of page) streams.add(stream)
         fault = await look(page)
       } while (page.length === DUE_MAX && !signal.aborted)
-      proofs.keepOnly(seen)
+      proofs.keepOnly(streams)
       // Said only now: a stream that Kafka does not tell of keeps no other's waits.
       if (fault !== null) throw fault
     },
