@@ -98,7 +98,7 @@ export {
   projectionVersion,
   type WaitedStream,
 } from './queries/projections.ts'
-export { type HistoricWait, readTimeline, type RunTimeline } from './queries/read-timeline.ts'
+export { readTimeline, type RunTimeline } from './queries/read-timeline.ts'
 export {
   countRuns,
   getRun,
@@ -139,7 +139,7 @@ export {
 export { registerWaits, type WaitRegistration, type WaitRequest } from './queries/register-waits.ts'
 export { releaseDelayedRuns } from './queries/release-delayed-runs.ts'
 export { replaceWorker } from './queries/replace-worker.ts'
-export { type RetriedRun, type Retry, retryOf, retryRuns } from './queries/retry-runs.ts'
+export { retryOf, retryRuns } from './queries/retry-runs.ts'
 export type { RunRecord, StepRecord, WaitingFor } from './queries/run-record.ts'
 export { type HeldRun, runsHeld } from './queries/runs-held.ts'
 export { stealAfterMs, stealRuns } from './queries/steal-runs.ts'

@@ -1,6 +1,6 @@
 import { FIRST_EPOCH, RETRY_EPOCH } from '@headrace/core'
-import type { TimelineKind } from '@headrace/schemas'
-import type { HistoricWait, RunNote, RunTimeline } from '@headrace/store'
+import { answerKinds, type StepKind, type TimelineKind } from '@headrace/schemas'
+import type { RunNote, RunTimeline } from '@headrace/store'
 
 /** One thing that happened. `at`: ms since 1970. */
 export interface TimelineEntry {
@@ -33,6 +33,8 @@ const order: TimelineKind[] = [
   'cancelled',
   'timed_out',
 ]
+
+const kindsOfAnswers = new Set<StepKind>(answerKinds)
 
 /** Notes after which the run is queued at the next epoch, at the same moment. */
 const requeues = new Set<RunNote['kind']>(['released', 'lost', 'forgotten', 'resumed'])
@@ -125,20 +127,19 @@ function endOfEpoch(timeline: RunTimeline, note: RunNote): TimelineEntry[] {
   const own = entry(at, kind, epoch, { worker_id: workerId, build, detail })
   if (run.epoch <= epoch) return [own]
   if (requeues.has(kind)) return [own, entry(at, 'queued', epoch + 1)]
-  const wokenAt = kind === 'parked' ? firstAnswerAfter(timeline, note) : null
+  const wokenAt = kind === 'parked' ? wokenAfter(timeline, note) : null
   return wokenAt === null ? [own] : [own, entry(wokenAt, 'queued', epoch + 1)]
 }
 
-/** What woke it; null where it was paused meanwhile, and resumed. */
-function firstAnswerAfter({ waits, notes }: RunTimeline, { epoch, at }: RunNote): number | null {
+/**
+ * When its answer woke it: the last one that came in its epoch. Null where it was resumed, or is not woken yet. Both times
+ * are those of a transaction's begin, so the later begin may be what came first.
+ */
+function wokenAfter({ steps, notes }: RunTimeline, { epoch, at }: RunNote): number | null {
   if (notes.some((note) => note.epoch === epoch && note.kind === 'resumed')) return null
-  const after = waits
-    .map((wait: HistoricWait) => wait.answeredAt)
-    .filter((time) => time !== null && time >= at)
-  return after.reduce<number | null>(
-    (first, time) => (first === null || (time ?? first) < first ? time : first),
-    null,
-  )
+  const answers = steps.filter((step) => step.epoch === epoch && kindsOfAnswers.has(step.kind))
+  const last = answers.at(-1)?.finishedAt ?? null
+  return last === null ? null : Math.max(last, at)
 }
 
 function ending({ run, notes, builds }: RunTimeline): TimelineEntry[] {

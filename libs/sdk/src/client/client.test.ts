@@ -281,6 +281,38 @@ describe('runs', () => {
     await expect(client.runs.result('r1', { wait: 0 })).rejects.toBeInstanceOf(RunNotEndedError)
   })
 
+  test.each([
+    ['cancel', 'cancelled'],
+    ['pause', 'paused'],
+    ['resume', 'queued'],
+  ] as const)('%s answers the run, also when its first answer was lost', async (action, status) => {
+    answers = [() => 'hang_up', ok({ status, run_at: null, expires_at: '2026-11-23T12:00:00.000Z' })]
+    const steered = await client.runs[action]('r/1')
+    expect(steered).toMatchObject({ status, runAt: null, expiresAt: '2026-11-23T12:00:00.000Z' })
+    expect(seen.map(({ method, url }) => `${method} ${url}`)).toEqual(
+      Array.from({ length: 2 }, () => `POST /v1/runs/r%2F1/${action}`),
+    )
+  })
+
+  test('of a run that has ended are refused by name', async () => {
+    answers = [refuse(409, 'run_ended', false)]
+    await expect(client.runs.pause('r1')).rejects.toMatchObject({ status: 409, code: 'run_ended' })
+  })
+
+  test('a retry is a run of its own, to be waited for', async () => {
+    answers = [ok({ id: 'r2', existing: true }), ok({ id: 'r2', status: 'completed', output: 7 })]
+    const handle = await client.runs.retry<number>('r1')
+    expect(handle).toMatchObject({ id: 'r2', existing: true })
+    expect(await handle.result()).toBe(7)
+    expect(seen.map(({ url }) => url)).toEqual(['/v1/runs/r1/retry', '/v1/runs/r2?wait=30000ms'])
+  })
+
+  test('may be started with a delay', async () => {
+    answers = [ok({}, 201)]
+    await client.runs.start('w', null, { delay: '10m' })
+    expect(seen[0]?.body).toMatchObject({ delay: '10m' })
+  })
+
   test('are listed by what is asked for', async () => {
     answers = [() => ({ status: 200, body: { data: [run], next_cursor: 'c' } })]
     const page = await client.runs.list({

@@ -8,7 +8,7 @@ import { getRun, listRunNotes, listSteps, type RunNote } from './read-runs.ts'
 import type { RunRecord, StepRecord } from './run-record.ts'
 
 /** A wait, whatever became of it. Times are ms since 1970. */
-export interface HistoricWait {
+interface HistoricWait {
   key: string
   kind: StepWaitKind
   status: (typeof waits.$inferSelect)['status']

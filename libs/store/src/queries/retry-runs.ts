@@ -71,14 +71,14 @@ export const retriesStatement = statement(
 /** Runs of one statement: each may have 1,000 steps to be copied. */
 const retriesMax = 50
 
-export interface Retry {
+interface Retry {
   /** The run that is to be retried. */
   runId: string
   /** From {@link newRunIds}. */
   newRunId: string
 }
 
-export interface RetriedRun extends Retry {
+interface RetriedRun extends Retry {
   seed: TaskSeed
 }
 
