@@ -13,6 +13,7 @@ export interface StoredWindow {
 
 interface StoredCursor {
   next_offset: number
+  done: string
   status: string
   reason: string | null
 }
@@ -169,7 +170,7 @@ export class Scene {
 
   async cursor(trigger: string): Promise<StoredCursor | undefined> {
     const { rows } = await this.store.general.query<StoredCursor>(
-      'select next_offset, status, reason from trigger_cursors where trigger_id = $1 and partition = 0',
+      'select next_offset, done::text as done, status, reason from trigger_cursors where trigger_id = $1 and partition = 0',
       [trigger],
     )
     return rows[0]

@@ -109,6 +109,20 @@ describe('a filter', () => {
     expect(ask(text, order)).toEqual({ matches: false, errors: [reason] })
   })
 
+  test('tells a field that is missing from what fails', () => {
+    const kindOf = (text: string): string => {
+      const filter = compileFilter(text)
+      return filter.kind === 'ok' ? filter.ask(eventWith(order)).kind : filter.reason
+    }
+    expect(kindOf('event.data.total > 50')).toBe('passes')
+    expect(kindOf('event.data.total > 90')).toBe('does_not_pass')
+    expect(kindOf('event.data.coupon.code == "a"')).toBe('missing')
+    expect(kindOf('event.data.nothing.code == "a"')).toBe('missing')
+    expect(kindOf('event.data.items[2].price > 1')).toBe('missing')
+    expect(kindOf('event.data.customer.name > 5')).toBe('failed')
+    expect(kindOf('event.data.total')).toBe('failed')
+  })
+
   test.each([
     ['event.data.total >', 'Unexpected token: EOF'],
     ['data.total > 50', 'Unknown variable: data'],
