@@ -33,6 +33,11 @@ export function createCorrelator(options: CorrelatorOptions): Correlator {
   const { store, broker, prefix, correlate, log, clock } = options
   const topic = responsesTopic(prefix).name
   const lanes = new Set<ResponseLane>()
+  const losses = options.metrics.counter({
+    name: 'response_losses_total',
+    help: 'Times that responses went before they were read, by code: waits may not have seen their answer.',
+    labels: ['code'],
+  })
   const consumer: LanedConsumer = broker.consumer({
     groupId: `${prefix}.orchestrator`,
     topics: [topic],
@@ -48,6 +53,7 @@ export function createCorrelator(options: CorrelatorOptions): Correlator {
           await raiseCorrelatorCursor(store, { partition, nextOffset, logTimeMs: null }),
         begunAnew: async (_partition, nextOffset) =>
           await resetCorrelatorCursor(store, { partition, nextOffset }),
+        lost: (code) => losses.inc({ code }),
         log,
         clock,
       })

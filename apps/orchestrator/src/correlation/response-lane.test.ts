@@ -33,6 +33,7 @@ function scene() {
       did.push(`begun anew ${offset}`)
       await Promise.resolve()
     },
+    lost: (code) => did.push(code),
     log: silentLogger,
     clock,
   })
@@ -165,14 +166,18 @@ test('a topic that was made anew is read from its beginning, after what is in ha
   const first = await step(0)
   expect(lane.outOfRange({ position: 91, low: 0, high: 4 })).toBeNull()
   await settled()
-  expect(did).toEqual([])
+  expect(did).toEqual(['responses_recreated'])
   first.done()
   await settled()
-  expect(did).toEqual(['commit 91', 'begun anew 0', 'seek 0'])
+  expect(did).toEqual(['responses_recreated', 'commit 91', 'begun anew 0', 'seek 0'])
 })
 
-test('where retention was faster it goes on at what is left', () => {
-  expect(scene().lane.outOfRange({ position: 5, low: 9, high: 20 })).toBe(9)
+test('where retention was faster it goes on at what is left, and says so; a first start is no loss', () => {
+  const { lane, did } = scene()
+  expect(lane.outOfRange({ position: 0, low: 9, high: 20 })).toBe(9)
+  expect(did).toEqual([])
+  expect(lane.outOfRange({ position: 5, low: 9, high: 20 })).toBe(9)
+  expect(did).toEqual(['responses_gap'])
 })
 
 test('a partition that is somebody else’s takes nothing more, and its step under way is its last', async () => {

@@ -24,6 +24,8 @@ export interface ResponseLaneOptions {
   atEnd: (partition: number, nextOffset: number) => Promise<void>
   /** The topic was made anew: its offsets begin again, and so does the cursor. */
   begunAnew: (partition: number, nextOffset: number) => Promise<void>
+  /** Responses went before they were read, or the topic was made anew; counted by its stable code. */
+  lost: (code: 'responses_gap' | 'responses_recreated') => void
   log: Logger
   clock: Clock
 }
@@ -90,17 +92,21 @@ export class ResponseLane implements LaneHandler {
   }
 
   outOfRange({ position, low, high }: { position: number; low: number; high: number }): number | null {
-    const { topic, partition, log, begunAnew, consumer, signal } = this.#options
+    const { topic, partition, log, begunAnew, lost, consumer, signal } = this.#options
     const where = { topic, partition, position, low, high }
     if (position < low) {
       // From 0 it is the first start; else they were correlated by nobody, and only their topics' latest are left.
-      if (position > 0)
+      if (position > 0) {
+        lost('responses_gap')
         log.error(
           { event: 'responses.gap', code: 'responses_gap', ...where },
           'responses were deleted unread',
         )
+      }
       return low
     }
+    // Asked again until what is in hand is done.
+    if (this.#afterwards === null) lost('responses_recreated')
     log.error(
       { event: 'responses.begun_anew', code: 'responses_recreated', ...where },
       'the response topic was made anew or cut: it is read from its beginning',
