@@ -157,7 +157,6 @@ function definitionOf(
     triggers: options.triggerOnEvent === undefined ? [] : [triggerOf(options, subject)],
     on_deploy: options.onDeploy ?? 'upgrade',
     ...timeoutsOf(options.timeouts, subject),
-    ...timeoutsOf(options.timeouts, subject),
   })
   if (parsed.success) return parsed.data
   const faults = faultsOf(parsed.error).map(
