@@ -1,6 +1,7 @@
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { run, statement } from '../statement.ts'
+import { type DueRow, laterOf } from './time-out-runs.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
 
 /**
@@ -21,8 +22,8 @@ export const releaseDelayedStatement = statement(
 
 export const nextDelayedStatement = statement(
   'next_delayed_run',
-  `select r.run_at as next from runs r
-   where r.status = 'queued' and r.blocked_reason = 'delayed' and r.run_at > now()
+  `select r.run_at as next, r.run_at <= now() as due from runs r
+   where r.status = 'queued' and r.blocked_reason = 'delayed'
    order by r.run_at limit 1`,
 )
 
@@ -31,7 +32,10 @@ export async function releaseDelayedRuns(
   store: Store,
   { limit }: { limit: number },
 ): Promise<{ queued: TaskSeed[]; nextDueMs: number | null }> {
+  const next = async (): Promise<DueRow | undefined> =>
+    (await run<DueRow>(store.hot, nextDelayedStatement, []))[0]
+  const first = await next()
+  if (!first?.due) return { queued: [], nextDueMs: first?.next ?? null }
   const rows = await withRetries(async () => await run<SeedRow>(store.hot, releaseDelayedStatement, [limit]))
-  const [next] = await run<{ next: number }>(store.hot, nextDelayedStatement, [])
-  return { queued: rows.map(toTaskSeed), nextDueMs: next?.next ?? null }
+  return { queued: rows.map(toTaskSeed), nextDueMs: laterOf(await next()) }
 }
