@@ -89,7 +89,7 @@ function waitMetrics(metrics: Metrics) {
     }),
     sweptWaits: metrics.counter({
       name: 'swept_waits_total',
-      help: 'Waits that a sweep found: an instance died over them (unchecked), or their run ended (ended).',
+      help: 'Waits that a sweep found: an instance died over them (unchecked, child), or their run ended (ended).',
       labels: ['kind'],
     }),
     publishes: metrics.counter({

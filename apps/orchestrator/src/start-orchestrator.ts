@@ -44,9 +44,10 @@ import { prepareSchema } from './prepare-schema.ts'
 import { createDeadLetters } from './recover/dead-letters.ts'
 import { recoverDuties } from './recover/duties.ts'
 import { createRegistration } from './register/registration.ts'
-import { createRunEvents } from './runs/run-events.ts'
+import { createRunEvents, type RunEvents } from './runs/run-events.ts'
 import { createRunWatch } from './runs/run-watch.ts'
 import { createEndOffsets } from './triggers/end-offsets.ts'
+import { createChildEnds } from './waits/child-ends.ts'
 import { type WaitParts, waitParts } from './waits/wait-parts.ts'
 
 export interface StartOrchestratorOptions {
@@ -105,7 +106,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
 
   const counts = orchestratorMetrics(metrics)
   const { prefix } = config.kafka
-  const { dispatcher, watch, events } = runParts({ store, broker, prefix, counts, activity, ...shared })
+  const { dispatcher, watch, events, childEnds } = runParts({ store, broker, prefix, counts, activity, ...shared })
   const serverClock = createServerClock(store, clock)
   const waiting = waitParts({ store, broker, config, serverClock, events, counts, ...shared })
   const { delayed, timeOuts } = runTimers({ store, serverClock, events, ...shared })
@@ -120,6 +121,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const parts: Part[] = [
     deadLetters,
     dispatcher,
+    childEnds,
     ...recoverDuties({ store, ...shared, ...recovery }),
     ...waiting.parts,
     delayed,
@@ -173,15 +175,22 @@ function runParts({ store, broker, prefix, counts, activity, ...shared }: RunPar
     endedOf: async (ids) => endedAmong(await readRunEnds(store, ids)),
     ...shared,
   })
-  const events = createRunEvents({
+  const childEnds = createChildEnds({
+    store,
+    answered: (outcome) => events.answered(outcome),
+    counts,
+    ...shared,
+  })
+  const events: RunEvents = createRunEvents({
     dispatcher,
     metrics: counts,
     activity,
     wake: (runIds) => watch.ended(runIds),
+    childrenEnded: (parents) => childEnds.ended(parents),
     onError: (error) =>
       shared.log.error({ event: 'dispatch.failed', code: codeOf(error), err: error }, 'tasks were given up'),
   })
-  return { dispatcher, watch, events }
+  return { dispatcher, watch, events, childEnds }
 }
 
 const endedAmong = (ends: Map<string, { finishedAt: number | null }>): string[] =>

@@ -46,6 +46,8 @@ export {
 export {
   answerKinds,
   endedRunStatuses,
+  type ResumeStep,
+  resumeStepSchema,
   type RunStatus,
   runStatuses,
   type StartRun,
@@ -77,6 +79,7 @@ export {
   commandsRequestSchema,
   type CompleteCommand,
   type FailCommand,
+  type InvokeCommand,
   type LookCommand,
   type PublishCommand,
   type SuspendCommand,

@@ -22,7 +22,7 @@ export const endedRunStatuses = [
   'timed_out',
 ] as const satisfies RunStatus[]
 
-export const stepKinds = ['run', 'publish', 'event', 'time', 'child', 'resume', 'value'] as const
+export const stepKinds = ['run', 'publish', 'invoke', 'event', 'time', 'child', 'resume', 'value'] as const
 export type StepKind = (typeof stepKinds)[number]
 /** The steps that are answered from outside. */
 export const answerKinds = ['event', 'time', 'child', 'resume'] as const satisfies StepKind[]
@@ -130,3 +130,7 @@ export const startRunSchema = z.strictObject({
   tags: tagsSchema.optional(),
 })
 export type StartRun = z.infer<typeof startRunSchema>
+
+/** `POST /v1/runs/{id}/steps/{key}/resume`: what the step is given; null when absent. */
+export const resumeStepSchema = z.strictObject({ data: z.unknown().optional() })
+export type ResumeStep = z.infer<typeof resumeStepSchema>

@@ -22,7 +22,7 @@ export const registerRequestSchema = z.strictObject({
   host: z.string().max(255),
   sdk: z.string().max(50),
   concurrency: z.int().min(1).max(limits.workerConcurrencyMax),
-  /** The whole set this build has: what is absent is retired, by the rule of DESIGN §9. */
+  /** The whole set this build has: what is absent from the newest build is retired. */
   workflows: z.array(workflowDefinitionSchema).max(limits.workflowsPerWorkerMax),
   /**
    * The id of this very process before it lost its orchestrator. It has dropped all that it had in hand, so those runs go
@@ -124,6 +124,15 @@ const timeWaitSchema = z.strictObject({
     z.strictObject({ at_ms: z.number().min(0).max(limits.timeMsMax) }),
   ]),
 })
+/** What starts a child run, once for the run and the key; another workflow under the same key is a replay mismatch. */
+const childRun = {
+  workflow: nameSchema,
+  input: jsonText,
+}
+/** The end of a child run, which is started by the commit that registers the wait. */
+const runWaitSchema = z.strictObject({ kind: z.literal('run'), ...childRun, timeout_ms: waitMs })
+/** `POST /v1/runs/{id}/steps/{key}/resume`. */
+const resumeWaitSchema = z.strictObject({ kind: z.literal('resume'), timeout_ms: waitMs })
 /** Registers a wait. Registered again it changes nothing, but a resend may bring the answer. */
 const waitCommandSchema = z.strictObject({
   kind: z.literal('wait'),
@@ -131,7 +140,7 @@ const waitCommandSchema = z.strictObject({
   key: stepKey,
   /** The wake the worker had observed. */
   seen: z.int().min(0),
-  wait: z.discriminatedUnion('kind', [eventWaitSchema, timeWaitSchema]),
+  wait: z.discriminatedUnion('kind', [eventWaitSchema, timeWaitSchema, runWaitSchema, resumeWaitSchema]),
 })
 /** Parks the run until an answer comes, unless one came that the worker has not seen. */
 const suspendCommandSchema = z.strictObject({
@@ -155,6 +164,14 @@ const publishCommandSchema = z.strictObject({
   event_key: z.string().min(1).nullable(),
 })
 
+/** The body of an `invoke`: starts a child run that nobody waits for. The worker stores its id as the step's result. */
+const invokeCommandSchema = z.strictObject({
+  kind: z.literal('invoke'),
+  ...runRef,
+  key: stepKey,
+  ...childRun,
+})
+
 export const commandSchema = z.discriminatedUnion('kind', [
   claimCommandSchema,
   stealCommandSchema,
@@ -166,6 +183,7 @@ export const commandSchema = z.discriminatedUnion('kind', [
   suspendCommandSchema,
   lookCommandSchema,
   publishCommandSchema,
+  invokeCommandSchema,
 ])
 export type Command = z.infer<typeof commandSchema>
 export type ClaimCommand = z.infer<typeof claimCommandSchema>
@@ -178,6 +196,7 @@ export type WaitCommand = z.infer<typeof waitCommandSchema>
 export type SuspendCommand = z.infer<typeof suspendCommandSchema>
 export type LookCommand = z.infer<typeof lookCommandSchema>
 export type PublishCommand = z.infer<typeof publishCommandSchema>
+export type InvokeCommand = z.infer<typeof invokeCommandSchema>
 
 export const commandsRequestSchema = z.strictObject({
   worker_id: workerIdSchema,
@@ -242,6 +261,8 @@ export type CommandReply =
    */
   | { kind: 'answers'; wake: number; steps: StoredStep[] }
   | { kind: 'published'; event: PublishedEvent }
+  /** The child run, started now or before. */
+  | { kind: 'invoked'; run_id: string }
   | { kind: 'lost' }
   | { kind: 'refused'; code: string; detail: string }
 export interface CommandsReply {

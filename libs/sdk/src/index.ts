@@ -28,6 +28,7 @@ export {
 } from './client/index.ts'
 export { DuplicateStepKeyError, ReplayMismatchError, RunCancelledError } from './errors/run-error.ts'
 export {
+  ChildRunError,
   LimitExceededError,
   NonRetryableError,
   RetryAfterError,
@@ -40,7 +41,15 @@ export type { RunInfo, RunLog, StepAttempt, StepOptions, Steps, WorkflowContext 
 export type { DataOf } from './workflow/define-event.ts'
 export type { Jsonify } from './workflow/jsonify.ts'
 export type { Retries } from './workflow/retries.ts'
-export type { StepEvent, StepEventArguments, WaitArguments, WaitOptions } from './workflow/step-options.ts'
+export type {
+  ChildRun,
+  InvokeOptions,
+  StepEvent,
+  StepEventArguments,
+  SuspendOptions,
+  WaitArguments,
+  WaitOptions,
+} from './workflow/step-options.ts'
 export type { Timeouts } from './workflow/timeouts.ts'
 export type { SchemaInput, SchemaOutput, StandardSchema } from './workflow/standard-schema.ts'
 export {

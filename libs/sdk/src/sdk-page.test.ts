@@ -63,6 +63,7 @@ test('docs/sdk.md names each error with its code', () => {
     new sdk.RetryAfterError('', 1),
     new sdk.StepFailedError({ stepKey: '', attempts: 1, cause: new Error('cause') }),
     new sdk.WaitTimeoutError({ stepKey: '', topic: '', timeoutMs: 0 }),
+    new sdk.ChildRunError({ stepKey: '', runId: '', status: 'failed', error: null }),
     new sdk.StepOutputError({ path: '', detail: '' }),
     new sdk.LimitExceededError({ limit: '', message: '' }),
     new sdk.SchemaValidationError('', []),

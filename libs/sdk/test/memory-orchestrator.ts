@@ -7,6 +7,7 @@ import {
   type CommandReply,
   type CompleteCommand,
   type FailCommand,
+  type InvokeCommand,
   type Json,
   limits,
   type PublishCommand,
@@ -21,7 +22,7 @@ import {
 
 export interface MemoryWait {
   key: string
-  kind: 'event' | 'time'
+  kind: WaitCommand['wait']['kind']
   topic: string | null
   filter: string | null
   /** The first place of the log that may answer, and the earliest time. */
@@ -34,6 +35,8 @@ export interface MemoryWait {
   wake: number | null
   /** The place of the log of the event that answered. */
   answeredBy: number | null
+  /** What it was resumed with, as JSON text. */
+  resumedWith: string | null
 }
 
 export interface MemoryRun {
@@ -49,6 +52,7 @@ export interface MemoryRun {
   error: string | null
   steps: Map<string, StoredStep>
   waits: Map<string, MemoryWait>
+  parent: { id: string; key: string } | null
   /** How long the log was when it was made. */
   from: number
   /** Who ended, released or parked which epoch, so that a resend is answered as the first was. */
@@ -83,6 +87,7 @@ export class MemoryOrchestrator {
       error: null,
       steps: new Map(),
       waits: new Map(),
+      parent: null,
       from: this.log.length,
       left: null,
     }
@@ -139,6 +144,8 @@ export class MemoryOrchestrator {
         return ours ? answersOf(run, command.seen) : { kind: 'lost' }
       case 'publish':
         return ours ? this.#publish(command) : { kind: 'lost' }
+      case 'invoke':
+        return ours ? this.#invoke(run, command) : { kind: 'lost' }
       case 'complete':
       case 'fail':
       case 'release':
@@ -190,15 +197,62 @@ export class MemoryOrchestrator {
     return { kind: 'published', event: { id, topic, stream, partition, sequence_id, created_at } }
   }
 
+  /** Workflows that are not there. */
+  readonly unknownWorkflows = new Set<string>()
+
+  #invoke(run: MemoryRun, { key, workflow, input }: InvokeCommand): CommandReply {
+    const refused = childRefusal(this.childOf(run.id, key), run.waits.get(key), workflow, false)
+    if (refused !== null) return refused
+    if (this.unknownWorkflows.has(workflow))
+      return { kind: 'refused', code: 'workflow_not_found', detail: `there is no workflow ${workflow}` }
+    return { kind: 'invoked', run_id: this.#child(run, key, { workflow, input }).id }
+  }
+
+  /** The run that a step started. */
+  childOf(runId: string, key: string): MemoryRun | undefined {
+    return [...this.runs.values()].find(({ parent }) => parent?.id === runId && parent.key === key)
+  }
+
+  #child(run: MemoryRun, key: string, { workflow, input }: { workflow: string; input: string }): MemoryRun {
+    const there = this.childOf(run.id, key)
+    if (there !== undefined) return there
+    this.onBegin(key)
+    const child = Object.assign(this.create(workflow), { input, parent: { id: run.id, key } })
+    if (this.unknownWorkflows.has(workflow))
+      Object.assign(child, { status: 'failed', error: failure('workflow_not_found', `no ${workflow}`) })
+    return child
+  }
+
+  /** Ends a child run, well where there is an output. */
+  endChild(runId: string, key: string, { output, error }: { output?: unknown; error?: string }): void {
+    const child = this.childOf(runId, key)
+    if (child === undefined) throw new Error(`step ${key} of run ${runId} has started no run`)
+    if (error === undefined) Object.assign(child, { status: 'completed', output: JSON.stringify(output) })
+    else Object.assign(child, { status: 'failed', error: failure('boom', error) })
+    if (this.prompt) this.answerAll()
+  }
+
+  /** False: nobody waits for it. */
+  resume(runId: string, key: string, data: Json): boolean {
+    const wait = this.#run(runId).waits.get(key)
+    if (wait?.kind !== 'resume' || wait.wake !== null || wait.resumedWith !== null) return false
+    wait.resumedWith = JSON.stringify(data)
+    if (this.prompt) this.answerAll()
+    return true
+  }
+
   // --- waits ---
 
   #register(run: MemoryRun, { key, seen, wait }: WaitCommand): CommandReply {
-    const refused = refusalOf(run, key, wait)
+    const child = this.childOf(run.id, key)
+    const refused =
+      refusalOf(run, key, wait) ?? childRefusal(child, run.waits.get(key), workflowOf(wait), true)
     if (refused !== null) return refused
     if (!run.waits.has(key)) {
-      this.onBegin(key)
+      if (wait.kind === 'run') this.#child(run, key, wait)
+      else this.onBegin(key)
       const since = wait.kind === 'event' ? wait.since : 'run'
-      const afterMs = wait.kind === 'event' ? wait.timeout_ms : 'after_ms' in wait.due ? wait.due.after_ms : 0
+      const afterMs = 'timeout_ms' in wait ? wait.timeout_ms : 'after_ms' in wait.due ? wait.due.after_ms : 0
       run.waits.set(key, {
         key,
         kind: wait.kind,
@@ -211,6 +265,7 @@ export class MemoryOrchestrator {
         dueMs: wait.kind === 'time' && 'at_ms' in wait.due ? wait.due.at_ms : this.nowMs + afterMs,
         wake: null,
         answeredBy: null,
+        resumedWith: null,
       })
     }
     if (this.prompt) this.answerAll()
@@ -224,7 +279,7 @@ export class MemoryOrchestrator {
     )
     return live.flatMap((run) =>
       [...run.waits.values()]
-        .filter((wait) => wait.wake === null && (this.#candidate(run, wait) !== null || this.#isDue(wait)))
+        .filter((wait) => wait.wake === null && this.#answerOf(run, wait) !== null)
         .map(({ key }) => ({ runId: run.id, key })),
     )
   }
@@ -238,28 +293,44 @@ export class MemoryOrchestrator {
     const run = this.#run(runId)
     const wait = run.waits.get(key)
     if (wait === undefined || wait.wake !== null) return
-    const event = this.#candidate(run, wait)
-    if (event === null && !this.#isDue(wait)) return
+    const result = this.#answerOf(run, wait)
+    if (result === null) return
     run.wake += 1
     wait.wake = run.wake
-    wait.answeredBy = event?.sequence_id ?? null
+    wait.answeredBy = result.event?.sequence_id ?? null
     if (run.status === 'waiting') Object.assign(run, { status: 'queued', epoch: run.epoch + 1 })
-    const timedOut = wait.kind === 'event' && event === null
     run.steps.set(key, {
       key,
-      step_kind: wait.kind,
+      step_kind: wait.kind === 'run' ? 'child' : wait.kind,
       n: 0,
       seen: run.wake,
       epoch: run.epoch,
-      output: timedOut ? null : JSON.stringify(event),
-      error: timedOut ? timeoutError(wait) : null,
+      output: result.output,
+      error: result.error,
       attempts: 1,
     })
   }
 
+  /** What the step is given now; null: nothing yet. */
+  #answerOf(
+    run: MemoryRun,
+    wait: MemoryWait,
+  ): { output: string | null; error: string | null; event?: WireEvent } | null {
+    const event = this.#candidate(run, wait)
+    if (event !== null) return { output: JSON.stringify(event), error: null, event }
+    if (wait.resumedWith !== null) return { output: wait.resumedWith, error: null }
+    const child = wait.kind === 'run' ? this.childOf(run.id, wait.key) : undefined
+    if (child?.status === 'completed') return { output: child.output, error: null }
+    if (child?.status === 'failed') return { output: null, error: childError(wait, child) }
+    if (!this.#isDue(wait)) return null
+    return wait.kind === 'time'
+      ? { output: 'null', error: null }
+      : { output: null, error: timeoutError(wait) }
+  }
+
   /** The earliest event that passes, beyond what the run had received on that topic, with that filter. */
   #candidate(run: MemoryRun, wait: MemoryWait): WireEvent | null {
-    if (wait.kind === 'time') return null
+    if (wait.kind !== 'event') return null
     let from = wait.from
     for (const other of run.waits.values()) {
       if (other.answeredBy === null || other.topic !== wait.topic || other.filter !== wait.filter) continue
@@ -284,6 +355,7 @@ export class MemoryOrchestrator {
   }
 }
 
+const workflowOf = (wait: WaitCommand['wait']): string | null => (wait.kind === 'run' ? wait.workflow : null)
 const topicOf = (wait: WaitCommand['wait']): string | null => (wait.kind === 'event' ? wait.topic : null)
 const filterOf = (wait: WaitCommand['wait']): string | null => (wait.kind === 'event' ? wait.filter : null)
 
@@ -347,6 +419,27 @@ function leave(
   else if (command.kind === 'complete') Object.assign(run, { status: 'completed', output: command.output })
   else Object.assign(run, { status: 'failed', error: command.error })
   return { kind: 'done' }
+}
+
+/** A key that has started a run stands for that run, waited for or not. */
+function childRefusal(
+  child: MemoryRun | undefined,
+  wait: MemoryWait | undefined,
+  workflow: string | null,
+  waits: boolean,
+): CommandReply | null {
+  if (child === undefined || (child.workflow === workflow && (wait?.kind === 'run') === waits)) return null
+  const detail = `it started a run of ${child.workflow}, and now one of ${workflow}`
+  return { kind: 'refused', code: 'replay_mismatch', detail }
+}
+
+const failure = (code: string, message: string): string =>
+  JSON.stringify({ name: 'Error', message, code, stack: null, step_key: null })
+
+function childError({ key }: MemoryWait, { id, status, error }: MemoryRun): string {
+  const message = `run ${id} ${status}`
+  const own = { name: 'ChildRunError', message, code: 'child_run_failed', stack: null, step_key: key }
+  return JSON.stringify({ ...own, run_id: id, status, error: JSON.parse(error ?? 'null') as Json })
 }
 
 function timeoutError({ key, topic, timeoutMs }: MemoryWait): string {

@@ -87,12 +87,13 @@ create table steps (
   started_at timestamptz,
   finished_at timestamptz,
   primary key (run_id, key),
-  constraint steps_kind check (kind in ('run', 'publish', 'event', 'time', 'child', 'resume', 'value')),
+  constraint steps_kind check (kind in ('run', 'publish', 'invoke', 'event', 'time', 'child', 'resume', 'value')),
   constraint steps_order check (n >= 0 and seen >= 0 and epoch >= 1 and attempts >= 1),
   constraint steps_result check (num_nonnulls(output, error) <= 1)
 ) partition by range (run_id);
 
--- The caller's own ids of `POST /v1/runs`, written in the run's transaction.
+-- The caller's own ids of `POST /v1/runs`, written in the run's transaction. Also what a run's steps started, so that each
+-- starts it once: `<run>/<key>` under the name `headrace:child`, which no workflow can have.
 create table run_ids (
   workflow text not null,
   external_id text not null,

@@ -12,6 +12,7 @@ export {
   type FilterMatch,
   type ResponseInHand,
 } from './queries/answer-from-responses.ts'
+export { answerChildren, endedChildWaits } from './queries/answer-children.ts'
 export { answerTimers } from './queries/answer-timers.ts'
 export { type Answered, type AnsweredWait } from './queries/answer-waits.ts'
 export {
@@ -136,12 +137,24 @@ export {
   type RegistrationOutcome,
   type StreamEnds,
 } from './queries/register-app.ts'
-export { registerWaits, type WaitRegistration, type WaitRequest } from './queries/register-waits.ts'
+export {
+  type LoneWaitCommand,
+  registerWaits,
+  type WaitRegistration,
+  type WaitRequest,
+} from './queries/register-waits.ts'
 export { releaseDelayedRuns } from './queries/release-delayed-runs.ts'
+export { type Resumed, resumeWait } from './queries/resume-wait.ts'
 export { replaceWorker } from './queries/replace-worker.ts'
 export { retryOf, retryRuns } from './queries/retry-runs.ts'
 export type { RunRecord, StepRecord, WaitingFor } from './queries/run-record.ts'
 export { type HeldRun, runsHeld } from './queries/runs-held.ts'
+export {
+  type ChildRequest,
+  type RunWaitCommand,
+  startChildren,
+  type StartedChild,
+} from './queries/start-children.ts'
 export { stealAfterMs, stealRuns } from './queries/steal-runs.ts'
 export { cancelRuns, pauseRuns, resumeRuns } from './queries/steer-runs.ts'
 export {

@@ -5,6 +5,7 @@ import { hotSettings, urlWithSettings } from './connection.ts'
 import { accessesOf, type PlanValue, prepare, settle } from './fixtures/plan.ts'
 import { openScene, type Scene } from './fixtures/scene.ts'
 import { withResponsePartitions } from './partitions.ts'
+import { childWaitsStatement } from './queries/answer-children.ts'
 import { dueTimersStatement, nextTimerStatement } from './queries/answer-timers.ts'
 import { answerStatement } from './queries/answer-waits.ts'
 import { markCheckedStatement } from './queries/checked-waits.ts'
@@ -16,6 +17,7 @@ import {
   responsePagesStatement,
   responsePlacesStatement,
 } from './queries/response-pages.ts'
+import { startChildrenStatement } from './queries/start-children-statement.ts'
 import { dueEventWaitsStatement } from './queries/time-out-waits.ts'
 import { newRunIds } from './run-id.ts'
 import type { Statement } from './statement.ts'
@@ -26,14 +28,15 @@ const columns = (...values: PlanValue[]): PlanValue[] =>
   values.map((value) => (Array.isArray(value) ? value : Array.from({ length: batch }, () => value)))
 const topics = Array.from({ length: batch }, (_, n) => `s${n % 20}/${n}`)
 
-const primaryKey = /^(runs_\d{8}|steps_\d{8}|responses_\d{10}|waits|waited_streams|latest_responses)_pkey$/
+const primaryKey =
+  /^(runs_\d{8}|steps_\d{8}|run_ids|responses_\d{10}|waits|waited_streams|latest_responses)_pkey$/
 const exactly = (index: string): RegExp => new RegExp(`^${index}$`)
 
 interface Hot {
   statement: Statement
   values: PlanValue[]
   indexes: RegExp[]
-  /** What it walks on purpose: a row for each stream. */
+  /** What it walks on purpose: a row for each stream, or each open wait for a run. */
   walks?: string
 }
 const hot: Hot[] = [
@@ -49,9 +52,15 @@ const hot: Hot[] = [
   },
   {
     statement: answerStatement,
-    values: columns(ids, 'key', 'event', 1, 0, 1, 1_795_000_000_000, false),
+    values: columns(ids, 'key', 'event', 1, 0, 1, 1_795_000_000_000, false, null),
     indexes: [primaryKey],
   },
+  {
+    statement: startChildrenStatement,
+    values: columns(ids, 'key', 1, 'w1', 0, 'report', 'null', 1_000, ids),
+    indexes: [primaryKey, exactly('waits_live')],
+  },
+  { statement: childWaitsStatement, values: [ids[0]!, 1_000], indexes: [primaryKey], walks: 'waits' },
   { statement: openWaitTermsStatement, values: columns(ids, 'key'), indexes: [primaryKey] },
   {
     statement: responsePlacesStatement,
@@ -144,12 +153,16 @@ async function growTo(waits: number): Promise<void> {
     [fresh],
   )
   await general.query(
-    `insert into waits (run_id, key, kind, status, topic, stream, since, asked_since, epoch, expires_at, answered_at)
-     select id, 'key' || k, case k when 4 then 'time' else 'event' end, s,
-       's' || n % 20 || '/' || n % 1000, 's' || n % 20, now(), now(), 1, now() + make_interval(secs => (n % 7200) - 60),
+    `insert into waits (run_id, key, kind, status, topic, stream, child_run_id, since, asked_since, epoch, expires_at, answered_at)
+     select id, 'key' || k, case when k = 4 then 'time' when k < 3 then 'event' when n % 3 = 0 then 'resume' else 'run' end, s,
+       case when k < 3 then 's' || n % 20 || '/' || n % 1000 end, case when k < 3 then 's' || n % 20 end, case k when 3 then id end, now(), now(), 1, now() + make_interval(secs => (n % 7200) - 60),
        case s when 'answered' then now() end
      from unnest($1::uuid[]) with ordinality u(id, n), generate_series(0, 4) k,
        lateral (select case when k = 0 then 'answered' when k = 1 and n % 2 = 0 then 'pending' else 'open' end as s) t`,
+    [fresh],
+  )
+  await general.query(
+    `insert into run_ids (workflow, external_id, run_id) select 'headrace:child', id || '/key', id from unnest($1::uuid[]) u(id)`,
     [fresh],
   )
   await general.query(
@@ -174,7 +187,8 @@ async function wrongAccesses(client: Client, only = hot): Promise<unknown[]> {
   for (const { statement, values, indexes, walks } of only) {
     const accesses = (await accessesOf(client, statement, values)).filter(
       ({ relation }) =>
-        /^(runs|steps|waits|responses|waited_streams|latest_responses)/.test(relation) && relation !== walks,
+        /^(runs|run_ids|steps|waits|responses|waited_streams|latest_responses)/.test(relation) &&
+        relation !== walks,
     )
     if (accesses.length === 0) wrong.push({ statement: statement.name, fault: 'reaches nothing' })
     for (const access of accesses) {

@@ -1,5 +1,5 @@
 import { compileFilter } from '@headrace/core'
-import { type Command, type CommandReply, limits } from '@headrace/schemas'
+import { type Command, type CommandReply, limits, type WaitCommand } from '@headrace/schemas'
 
 type Refusal = Extract<CommandReply, { kind: 'refused' }>
 
@@ -14,8 +14,10 @@ export function commandFault(command: Command): Refusal | null {
     case 'step':
     case 'publish':
       return keyFault(command.key)
+    case 'invoke':
+      return keyFault(command.key) ?? inputFault(command.input)
     case 'wait':
-      return keyFault(command.key) ?? filterFault(command.wait.kind === 'event' ? command.wait.filter : null)
+      return keyFault(command.key) ?? waitFault(command.wait)
     case 'complete': {
       const bytes = Buffer.byteLength(command.output)
       if (bytes <= limits.stepOutputBytesMax) return null
@@ -37,6 +39,18 @@ const keyFault = (key: string): Refusal | null =>
   storable(key)
     ? null
     : refused('invalid_field', 'a step key must not contain NUL or half of a surrogate pair')
+
+function waitFault(wait: WaitCommand['wait']): Refusal | null {
+  if (wait.kind === 'event') return filterFault(wait.filter)
+  return wait.kind === 'run' ? inputFault(wait.input) : null
+}
+
+function inputFault(input: string): Refusal | null {
+  const bytes = Buffer.byteLength(input)
+  if (bytes <= limits.runInputBytesMax) return null
+  const most = limits.runInputBytesMax
+  return refused('run_input_too_large', `the input of the run has ${bytes} bytes, the most is ${most}`)
+}
 
 /** Said before the wait is stored: nobody could ask it of an event later. */
 function filterFault(filter: string | null): Refusal | null {

@@ -90,7 +90,10 @@ export function createCommandDesk(options: CommandDeskOptions): CommandDesk {
   const rest = gathered<WorkerCommand>('commands', async (items) => await runCommands(options, items), {
     charactersOf: ({ command }) => payloadCharacters(command),
   })
-  const waits = gathered<WaitItem>('wait', options.runWaits, { batchMax: WAITS_MAX })
+  const waits = gathered<WaitItem>('wait', options.runWaits, {
+    batchMax: WAITS_MAX,
+    charactersOf: ({ command }) => inputCharacters(command),
+  })
 
   return {
     async answer({ worker_id: workerId, commands }, withdrawn) {
@@ -143,6 +146,7 @@ function sortCommands(workerId: string, commands: readonly Command[]) {
         break
       case 'wait':
       case 'look':
+      case 'invoke':
         toWait.push({ index, item: { workerId, command } })
         break
       case 'publish':
@@ -228,6 +232,12 @@ function payloadCharacters(command: WorkerCommand['command']): number {
       return 0
   }
   return 0
+}
+
+/** Of a child run. */
+function inputCharacters(command: WaitItem['command']): number {
+  if (command.kind === 'invoke') return command.input.length
+  return command.kind === 'wait' && command.wait.kind === 'run' ? command.wait.input.length : 0
 }
 
 function countSteps(

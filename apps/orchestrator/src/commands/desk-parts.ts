@@ -41,7 +41,10 @@ export function deskOf({ config, activity, api, counts, waiting }: DeskPartsOpti
     events,
     publisher,
     runWaits: async (items) =>
-      await runWaits({ store, serverClock, selfRead, looks, timers, pending, metrics, lookbackMs }, items),
+      await runWaits(
+        { store, serverClock, selfRead, looks, timers, events, pending, metrics, lookbackMs },
+        items,
+      ),
     queueOf: async (workerId) => await queues.of(workerId),
   })
 }

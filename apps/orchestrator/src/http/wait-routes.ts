@@ -4,6 +4,7 @@ import { listWaitedStreams, listWaits, type WaitFilter } from '@headrace/store'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import type { ApiContext } from '../context.ts'
+import { resumeStep } from '../waits/resume-step.ts'
 import { wireTime, wireWait } from './wire-run.ts'
 
 const waitStatuses = ['pending', 'open', 'answered', 'timed_out', 'cancelled'] as const
@@ -43,8 +44,25 @@ function filterOf({ status, topic: wanted, run_id: runId }: z.output<typeof para
   }
 }
 
-/** `GET /v1/waits`, `GET /v1/waited-streams`. */
-export function waitRoutes(app: FastifyInstance, { store }: ApiContext): void {
+/** What a step is given, up to 1 MiB, its text escaped, and the rest of the request. */
+const RESUME_BYTES_MAX = 2 * limits.stepOutputBytesMax + 64 * 1024
+
+/** `GET /v1/waits`, `GET /v1/waited-streams`, `POST /v1/runs/{id}/steps/{key}/resume`. */
+export function waitRoutes(app: FastifyInstance, context: ApiContext): void {
+  const { store } = context
+
+  app.route<{ Params: { id: string; key: string } }>({
+    method: 'POST',
+    url: '/v1/runs/:id/steps/:key/resume',
+    config: { scope: 'runs:write' },
+    bodyLimit: RESUME_BYTES_MAX,
+    handler: async (request): Promise<WireWait> => {
+      parseQuery(noQuery, request.query)
+      const { id, key } = request.params
+      return wireWait(await resumeStep(context, { id, key }, request.body))
+    },
+  })
+
   app.route({
     method: 'GET',
     url: '/v1/waits',

@@ -116,6 +116,7 @@ export const wireWait = (wait: WaitRecord): WireWait => ({
           partition: wait.answer.partition,
           sequence_id: wait.answer.sequenceId,
         },
+  child_run_id: wait.childRunId,
   created_at: wireTime(wait.createdAt),
   answered_at: wireTimeOrNull(wait.answeredAt),
 })

@@ -2,7 +2,7 @@ import type { Dispatcher } from '@headrace/dispatch'
 import { FIRST_EPOCH, RETRY_EPOCH } from '@headrace/core'
 import type { ClaimedRun } from '@headrace/schemas'
 import type { Activity } from '@headrace/service'
-import { type Answered, type EndedRun, runIdTime, type TaskSeed } from '@headrace/store'
+import { type Answered, type EndedRun, runIdTime, type TaskSeed, type WaitRef } from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
 
 /** What follows from a commit: told after the fact, never awaited. Losing it costs latency or a count, never a run. */
@@ -21,6 +21,8 @@ export interface RunEventsOptions {
   activity: Activity
   /** Wakes the callers that wait for these runs. */
   wake: (runIds: string[]) => void
+  /** The steps that started these runs have their answer. */
+  childrenEnded: (parents: WaitRef[]) => void
   onError: (error: unknown) => void
 }
 
@@ -32,6 +34,7 @@ export function createRunEvents({
   metrics,
   activity,
   wake,
+  childrenEnded,
   onError,
 }: RunEventsOptions): RunEvents {
   /** When each was queued by an answer (ms of this process), by run and epoch. */
@@ -89,6 +92,7 @@ export function createRunEvents({
         activity.runEnded?.({ runId, workflow, status, ms })
       }
       wake(runs.map(({ runId }) => runId))
+      childrenEnded(runs.flatMap(({ parent }) => parent ?? []))
     },
   }
 }

@@ -3,14 +3,14 @@ import {
   endedRunStatuses,
   type Json,
   limits,
+  type ResumeStep,
   type RunStatus,
   type StartRun,
   type WireList,
   type WireRun,
 } from '@headrace/schemas'
 import { RunFailedError, RunNotEndedError } from '../errors/run-error.ts'
-import { validate } from '../workflow/standard-schema.ts'
-import { inputEventOf, type StartEvent } from '../workflow/event.ts'
+import { startInputOf } from '../workflow/start-input.ts'
 import type { AnyWorkflow, Workflow } from '../workflow/workflow.ts'
 import { type CallOptions, type ClientSettings, timeoutMsOf } from './client-options.ts'
 import { callApi } from './http.ts'
@@ -92,7 +92,7 @@ export class Runs {
   ): Promise<RunHandle<Json>> {
     const body: StartRun = {
       workflow: typeof workflow === 'string' ? workflow : workflow.id,
-      input: (typeof workflow === 'string' ? input : await wireInput(workflow, input)) ?? null,
+      input: await startInputOf(workflow, input, { id: () => ulid(Date.now()), now: Date.now() }),
       id: options.id ?? ulid(Date.now()),
       on_conflict: options.onConflict ?? 'return',
       ...(options.tags === undefined ? {} : { tags: options.tags }),
@@ -179,6 +179,21 @@ export class Runs {
     return this.#handle<Output>(run.id, run.existing === true)
   }
 
+  /**
+   * Answers a step that waits for somebody: `ctx.step.suspend` resolves with `data` (JSON, at most 1 MiB). The first call
+   * counts, and the same again changes nothing. Throws ApiError `run_not_found`; `wait_not_found`, also while the run has not
+   * come to the step yet; `wait_settled` where it was resumed with other data, has timed out, or the run has ended.
+   *
+   * ```ts
+   * await client.runs.resumeStep(runId, 'approval', { approved: true, by: 'ann' })
+   * ```
+   */
+  async resumeStep(id: string, key: string, data: unknown, options: CallOptions = {}): Promise<void> {
+    const path = `/v1/runs/${encodeURIComponent(id)}/steps/${encodeURIComponent(key)}/resume`
+    const body: ResumeStep = { data: data ?? null }
+    await this.#call('POST', path, options, body)
+  }
+
   async #steer<Output>(
     id: string,
     action: 'cancel' | 'pause' | 'resume',
@@ -209,14 +224,3 @@ export class Runs {
 }
 
 const isEnded = (status: RunStatus): boolean => (endedRunStatuses as readonly RunStatus[]).includes(status)
-
-async function wireInput(workflow: AnyWorkflow, input: unknown): Promise<unknown> {
-  if (workflow.definition.triggers.length > 0) {
-    const { events } = input as { events: readonly StartEvent[] }
-    const now = Date.now()
-    return { events: events.map((event) => inputEventOf(event, { id: ulid(now), now })) }
-  }
-  if (workflow.inputSchema !== null)
-    await validate({ schema: workflow.inputSchema, value: input, subject: `the input of "${workflow.id}"` })
-  return input
-}

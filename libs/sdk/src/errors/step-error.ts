@@ -1,4 +1,4 @@
-import { type Duration, durationMs } from '@headrace/schemas'
+import { type Duration, durationMs, type RunStatus, type WireError } from '@headrace/schemas'
 import { type CauseOption, causeOf, HeadraceError } from './headrace-error.ts'
 
 /**
@@ -66,7 +66,7 @@ export class StepFailedError extends HeadraceError {
 }
 
 /**
- * No event answered a `waitForEvent` in time. It is stored, thrown into the workflow, where it can be caught, and thrown
+ * Nothing answered a `waitForEvent`, an `invokeAndWait` or a `suspend` in time. It is stored, thrown into the workflow, where it can be caught, and thrown
  * again in the same place by every replay.
  *
  * ```ts
@@ -81,7 +81,8 @@ export class WaitTimeoutError extends HeadraceError {
   readonly code = 'wait_timeout'
   readonly retryable = false
   readonly stepKey: string
-  readonly topic: string
+  /** Null where no event was waited for. */
+  readonly topic: string | null
   /** The timeout that was asked for, in ms. */
   readonly timeoutMs: number
   /**
@@ -90,9 +91,10 @@ export class WaitTimeoutError extends HeadraceError {
    */
   readonly unverified: boolean
 
-  constructor(params: { stepKey: string; topic: string; timeoutMs: number; unverified?: boolean }) {
+  constructor(params: { stepKey: string; topic: string | null; timeoutMs: number; unverified?: boolean }) {
     const { stepKey, topic, timeoutMs, unverified = false } = params
-    super(`step "${stepKey}" waited ${timeoutMs / 1_000} s for an event on ${topic}, and none came`)
+    const what = topic === null ? ', and nothing answered it' : ` for an event on ${topic}, and none came`
+    super(`step "${stepKey}" waited ${timeoutMs / 1_000} s${what}`)
     this.stepKey = stepKey
     this.topic = topic
     this.timeoutMs = timeoutMs
@@ -102,6 +104,43 @@ export class WaitTimeoutError extends HeadraceError {
   override details(): Record<string, unknown> {
     const { stepKey, topic, timeoutMs, unverified } = this
     return { stepKey, topic, timeoutMs, unverified }
+  }
+}
+
+/**
+ * The run that an `invokeAndWait` started ended otherwise than completed: it failed, was cancelled or timed out. It is stored,
+ * thrown into the workflow, where it can be caught, and thrown again in the same place by every replay. `cause` is what the
+ * child failed with.
+ */
+export class ChildRunError extends HeadraceError {
+  override name = 'ChildRunError'
+  readonly code = 'child_run_failed'
+  readonly retryable = false
+  readonly stepKey: string
+  /** The child run. */
+  readonly runId: string
+  readonly status: RunStatus
+  /** What it stored as its error; null where it has none. */
+  readonly error: WireError | null
+
+  constructor(
+    params: { stepKey: string; runId: string; status: RunStatus; error: WireError | null } & CauseOption,
+  ) {
+    const { stepKey, runId, status, error } = params
+    const why = error === null ? '' : `: ${error.message}`
+    super(
+      `run ${runId}, which step "${stepKey}" waited for, ${status.replace('_', ' ')}${why}`,
+      causeOf(params),
+    )
+    this.stepKey = stepKey
+    this.runId = runId
+    this.status = status
+    this.error = error
+  }
+
+  override details(): Record<string, unknown> {
+    const { stepKey, runId, status, error } = this
+    return { stepKey, runId, status, error }
   }
 }
 

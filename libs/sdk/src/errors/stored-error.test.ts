@@ -10,6 +10,7 @@ import {
   RunNotEndedError,
 } from './run-error.ts'
 import {
+  ChildRunError,
   LimitExceededError,
   NonRetryableError,
   RetryAfterError,
@@ -26,6 +27,8 @@ const all: HeadraceError[] = [
   new RetryAfterError('later', '5m'),
   new StepFailedError({ stepKey: 'a', attempts: 2, cause: new Error('x') }),
   new WaitTimeoutError({ stepKey: 'a', topic: 'a/b', timeoutMs: 300_000, unverified: true }),
+  new WaitTimeoutError({ stepKey: 'a', topic: null, timeoutMs: 300_000 }),
+  new ChildRunError({ stepKey: 'a', runId: 'r', status: 'failed', error }),
   new StepOutputError({ path: '/a', detail: 'is a bigint' }),
   new LimitExceededError({ limit: 'stepsPerRunMax', message: 'too many' }),
   new SchemaValidationError('the input', [{ path: '/a', message: 'must be number' }]),

@@ -9,6 +9,7 @@ import {
   RunNotEndedError,
 } from './run-error.ts'
 import {
+  ChildRunError,
   LimitExceededError,
   NonRetryableError,
   RetryAfterError,
@@ -119,6 +120,11 @@ const classes = {
     WaitTimeoutError,
     (_message: string, details: Details) =>
       new WaitTimeoutError(details as ConstructorParameters<typeof WaitTimeoutError>[0]),
+  ],
+  ChildRunError: [
+    ChildRunError,
+    (_message: string, details: Details) =>
+      new ChildRunError(details as unknown as ConstructorParameters<typeof ChildRunError>[0]),
   ],
   StepOutputError: [
     StepOutputError,

@@ -1,11 +1,11 @@
 import { crashPoint } from '@headrace/core'
 import type { CommandReply, StepCommand, StoredStep } from '@headrace/schemas'
-import { RunCancelledError } from '../errors/run-error.ts'
+import { ReplayMismatchError, RunCancelledError } from '../errors/run-error.ts'
 import { LimitExceededError, NonRetryableError } from '../errors/step-error.ts'
 import { storedErrorOf } from '../errors/stored-error.ts'
 import { note, noteRetry } from './run-notes.ts'
 import type { RunParts } from './run-parts.ts'
-import type { PublishCall, RunCall, ValueCall } from './step-call.ts'
+import type { InvokeCall, PublishCall, RunCall, ValueCall } from './step-call.ts'
 import { outputText, runBody } from './step-body.ts'
 import type { Outcome } from './step-outcome.ts'
 
@@ -18,12 +18,12 @@ export class RunBodies {
     this.#parts = parts
   }
 
-  /** Bodies that have not ended, and publishes without an answer. */
+  /** Bodies that have not ended, and publishes and invokes without an answer. */
   get running(): number {
     return this.#running
   }
 
-  begin(call: RunCall | ValueCall | PublishCall): void {
+  begin(call: RunCall | ValueCall | PublishCall | InvokeCall): void {
     const { host, hurry, isRunning, withhold } = this.#parts
     const startedAt = host.now()
     if (call.kind === 'value') return this.#ended(call, this.#made(call), startedAt)
@@ -37,6 +37,7 @@ export class RunBodies {
       this.#parts.goOn()
     }
     if (call.kind === 'publish') this.#publish(call, ended)
+    else if (call.kind === 'invoke') this.#invoke(call, ended)
     else this.#run(call, ended)
   }
 
@@ -66,15 +67,28 @@ export class RunBodies {
     const { run_id, epoch } = this.#parts.claimed
     this.#parts.send({ kind: 'publish', run_id, epoch, key, ...event }, (reply) => {
       if (reply.kind === 'published') ended({ output: JSON.stringify(reply.event), error: null, attempts: 1 })
-      else if (reply.kind === 'refused') {
-        const error = new NonRetryableError(`the event was refused (${reply.code}): ${reply.detail}`)
-        error.stack = `${error.name}: ${error.message}`
-        ended({ output: null, error: JSON.stringify(storedErrorOf(error, key)), attempts: 1 })
-      } else if (this.#parts.isRunning()) this.#parts.notOurs(reply)
+      else if (reply.kind === 'refused') ended(refused(key, 'the event', reply))
+      else if (this.#parts.isRunning()) this.#parts.notOurs(reply)
     })
   }
 
-  #ended(call: RunCall | ValueCall | PublishCall, outcome: Outcome, startedAt: number): void {
+  #invoke({ key, kind, child }: InvokeCall, ended: (outcome: Outcome) => void): void {
+    const { stick, isRunning, notOurs } = this.#parts
+    const { run_id, epoch } = this.#parts.claimed
+    this.#parts.send({ kind, run_id, epoch, key, ...child }, (reply) => {
+      if (reply.kind === 'invoked') {
+        const output = JSON.stringify({ run_id: reply.run_id, workflow: child.workflow })
+        ended({ output, error: null, attempts: 1 })
+      } else if (reply.kind === 'refused' && reply.code === 'replay_mismatch') {
+        const { detail } = reply
+        if (isRunning())
+          stick(new ReplayMismatchError({ stepKey: key, storedKind: kind, calledKind: kind, detail }))
+      } else if (reply.kind === 'refused') ended(refused(key, 'the run', reply))
+      else if (isRunning()) notOurs(reply)
+    })
+  }
+
+  #ended(call: RunCall | ValueCall | PublishCall | InvokeCall, outcome: Outcome, startedAt: number): void {
     crashPoint('step.before-commit')
     const { claimed, host, machine, keep, handOut, send } = this.#parts
     keep(call.key, outcome)
@@ -116,6 +130,7 @@ export class RunBodies {
       case 'waiting':
       case 'answers':
       case 'published':
+      case 'invoked':
       case 'claimed':
       case 'stolen':
         return notOurs(reply)
@@ -141,6 +156,12 @@ export class RunBodies {
     abort.abort(() => new RunCancelledError({ runId: claimed.run_id, detail }))
     giveBack()
   }
+}
+
+function refused(key: string, what: string, { code, detail }: { code: string; detail: string }): Outcome {
+  const error = new NonRetryableError(`${what} was refused (${code}): ${detail}`)
+  error.stack = `${error.name}: ${error.message}`
+  return { output: null, error: JSON.stringify(storedErrorOf(error, key)), attempts: 1 }
 }
 
 const isSameResult = (stored: StoredStep, sent: StepCommand): boolean =>

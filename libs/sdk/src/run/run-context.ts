@@ -12,7 +12,9 @@ import { type EventDefinition, isEventDefinition } from '../workflow/define-even
 import { type Event, eventOf, type PublishedEvent, publishedOf } from '../workflow/event.ts'
 import { retryPolicyOf } from '../workflow/retries.ts'
 import { validate } from '../workflow/standard-schema.ts'
-import type { StepEvent, StepEventArguments, WaitOptions } from '../workflow/step-options.ts'
+import type { InvokeOptions, StepEvent, StepEventArguments, WaitOptions } from '../workflow/step-options.ts'
+import type { AnyWorkflow } from '../workflow/workflow.ts'
+import { callOwed, invoke, invokeAndWait, suspend, type Suspension } from './child-steps.ts'
 import type { LazyAbort } from './lazy-abort.ts'
 import type { Logger, RunHost } from './run-host.ts'
 import { eventWaitOf, publishCallOf, sleepCallOf, sleepUntilCallOf, topicOfWait } from './step-arguments.ts'
@@ -26,6 +28,8 @@ export interface ContextParams {
   /** True while lines would repeat what was logged before. */
   silent: () => boolean
   call: (step: StepCall) => Promise<unknown>
+  /** An owed step is about to be called; returns how to say that it was, or will not be. */
+  prepare: () => () => void
 }
 
 /** The `ctx` of one try of a handler. */
@@ -66,6 +70,11 @@ function stepsOf(params: ContextParams): Steps {
       observed(waitForEvent(params, key, subject, options)),
     sleep: (key, duration) => observed(sleep(() => sleepCallOf(key, duration))),
     sleepUntil: (key, time) => observed(sleep(() => sleepUntilCallOf(key, time, host.now()))),
+    invoke: (key: string, workflow: AnyWorkflow | string, input?: unknown) =>
+      observed(invoke(params, key, workflow, input)),
+    invokeAndWait: (key: string, workflow: AnyWorkflow | string, input?: unknown, options?: InvokeOptions) =>
+      observed(invokeAndWait(params, key, workflow, input, options)),
+    suspend: (key: string, options?: Suspension) => observed(suspend(params, key, options)),
     uuid: (key) => observed(value(key, () => host.uuid())),
     now: (key) => observed(value(key, () => host.now()).then((ms) => new Date(ms))),
     random: (key) => observed(value(key, () => host.random())),
@@ -78,13 +87,17 @@ type Publishable = EventDefinition | StepEvent
 type Awaitable = EventDefinition | (WaitOptions & { topic: string })
 
 async function publishEvent(
-  { call }: ContextParams,
+  params: ContextParams,
   key: string,
   subject: Publishable,
   typed: TypedEvent | undefined,
 ): Promise<PublishedEvent> {
-  const event = isEventDefinition(subject) ? await definedEvent(key, subject, typed) : subject
-  return publishedOf((await call(publishCallOf(key, event))) as WirePublished)
+  const published = await callOwed(params, () =>
+    isEventDefinition(subject)
+      ? definedEvent(key, subject, typed).then((event) => publishCallOf(key, event))
+      : publishCallOf(key, subject),
+  )
+  return publishedOf(published as WirePublished)
 }
 
 async function definedEvent(

@@ -1,7 +1,7 @@
 import { decideRetry } from '@headrace/core'
 import type { ClaimedRun, Command, CommandReply } from '@headrace/schemas'
 import { RunCancelledError, DuplicateStepKeyError, ReplayMismatchError } from '../errors/run-error.ts'
-import { LimitExceededError, StepFailedError, WaitTimeoutError } from '../errors/step-error.ts'
+import { ChildRunError, LimitExceededError, StepFailedError, WaitTimeoutError } from '../errors/step-error.ts'
 import { storedErrorOf, wireErrorOf } from '../errors/stored-error.ts'
 import { validate } from '../workflow/standard-schema.ts'
 import type { AnyWorkflow } from '../workflow/workflow.ts'
@@ -10,7 +10,7 @@ import { RunBodies } from './run-bodies.ts'
 import { createContext } from './run-context.ts'
 import type { RunHost } from './run-host.ts'
 import { readInput } from './run-input.ts'
-import { RunMachine } from './run-machine.ts'
+import { isOwed, RunMachine } from './run-machine.ts'
 import { countEnd, note, noteRetry, type RunEnd } from './run-notes.ts'
 import type { RunParts } from './run-parts.ts'
 import { RunWaits } from './run-waits.ts'
@@ -62,6 +62,8 @@ export class RunExecution {
   #withheld = false
   #atOnce = false
   #atRest = true
+  /** Calls of owed steps whose arguments are being checked. */
+  #preparing = 0
   /** Who waits for something to change: the end of bodies and publishes, the answer to a suspend. */
   #onChange: (() => void)[] = []
   #end: (end: RunEnd) => void = () => {}
@@ -169,6 +171,7 @@ export class RunExecution {
       abort: this.#abort,
       silent: () => this.#machine.replaying || this.#try !== attempt,
       call: (step) => (this.#try === attempt ? this.#call(step) : forever()),
+      prepare: () => this.#prepare(),
     })
   }
 
@@ -192,9 +195,18 @@ export class RunExecution {
     return true
   }
 
-  /** Its publishes are done (I8), and it is not about to park. */
+  /** What it owes is done (I8), and it is not about to park. */
   get #mayEnd(): boolean {
-    return this.#state !== 'suspending' && (this.#state !== 'running' || this.#machine.mayEnd)
+    if (this.#state !== 'running') return this.#state !== 'suspending'
+    return this.#machine.mayEnd && this.#preparing === 0
+  }
+
+  #prepare(): () => void {
+    this.#preparing += 1
+    return () => {
+      this.#preparing -= 1
+      this.#noticeChange()
+    }
   }
 
   async #untilMayEnd(): Promise<void> {
@@ -217,7 +229,7 @@ export class RunExecution {
 
   async #call(step: StepCall): Promise<unknown> {
     while (this.#state === 'suspending') await this.#changed()
-    if (this.#state !== 'running' || this.#returned) return await forever()
+    if (this.#state !== 'running' || (this.#returned && !isOwed(step.kind))) return await forever()
     checkStepKey(step.key)
     // Called after I/O of the workflow's own: what else it calls in this breath may have happened before.
     this.#rest()
@@ -252,8 +264,8 @@ export class RunExecution {
   #begin(key: string): void {
     const call = this.#calls.get(key)?.call
     if (call === undefined) return
-    // What the ended code did not come to: a body of it would run beside that of the next try. Its publishes are owed (I8).
-    if (this.#returned && call.kind !== 'publish') return
+    // What the ended code did not come to: a body of it would run beside that of the next try. But what is owed (I8).
+    if (this.#returned && !isOwed(call.kind)) return
     if ('wait' in call) this.#waits.register(call)
     else this.#bodies.begin(call)
   }
@@ -336,7 +348,8 @@ export class RunExecution {
     if (this.#state !== 'running' && this.#state !== 'ending') return
     this.#state = 'ending'
     const { run_id, epoch } = this.claimed
-    const isStep = error instanceof StepFailedError || error instanceof WaitTimeoutError
+    const isStep =
+      error instanceof StepFailedError || error instanceof WaitTimeoutError || error instanceof ChildRunError
     const stored = wireErrorOf(storedErrorOf(error, isStep ? error.stepKey : null))
     this.#note('warn', 'run.failed', { code: stored.code, error: stored.message }, 'the run failed')
     this.#send({ kind: 'fail', run_id, epoch, error: JSON.stringify(stored) }, (reply) =>

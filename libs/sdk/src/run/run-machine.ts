@@ -28,7 +28,7 @@ import { answerKinds, limits, type StepKind } from '@headrace/schemas'
  * I6 The observed wake rises only with all answers up to it in hand: what ends afterwards happened after them.
  * I7 A run may park only when nothing but answers can move it: no result unseen or unstored, no body running, every wait
  *    registered.
- * I8 A run ends only when every publish that its code called has a result: it is not the code's to await it.
+ * I8 A run ends only when every publish and every invoke that its code called has a result: it is not the code's to await it.
  */
 export type StepState = 'waiting' | 'running' | 'registering' | 'parked' | 'ready' | 'handed_out'
 
@@ -72,6 +72,8 @@ const BEGIN: Place = { seen: -1, n: -1 }
 const isAfter = (a: Place, b: Place): boolean => a.seen > b.seen || (a.seen === b.seen && a.n > b.n)
 const answers = new Set<StepKind>(answerKinds)
 export const isWait = (kind: StepKind): boolean => answers.has(kind)
+/** I8 */
+export const isOwed = (kind: StepKind): boolean => kind === 'publish' || kind === 'invoke'
 const placeOf = ({ step_kind, seen, n }: StoredResult): Place => ({ seen, n: isWait(step_kind) ? -1 : n })
 
 export class RunMachine {
@@ -83,7 +85,7 @@ export class RunMachine {
   readonly #counts: Record<StepState, number> = zeroCounts()
   #steps = 0
   #openWaits = 0
-  #openPublishes = 0
+  #owed = 0
   #nextN = 0
   #wake: number
   #handed: Place = BEGIN
@@ -122,7 +124,7 @@ export class RunMachine {
   }
   /** I8 */
   get mayEnd(): boolean {
-    return this.#openPublishes === 0
+    return this.#owed === 0
   }
   /** I7 */
   get mayPark(): boolean {
@@ -154,7 +156,7 @@ export class RunMachine {
       return { kind: 'replay' }
     }
     this.#steps += 1
-    if (kind === 'publish') this.#openPublishes += 1
+    if (isOwed(kind)) this.#owed += 1
     if (kind === 'value' || this.#mayStart(step)) {
       this.#start(step)
       return { kind: 'start' }
@@ -182,7 +184,7 @@ export class RunMachine {
   ended(key: string): { n: number; seen: number } {
     const step = this.#step(key, 'running')
     const place = this.#nextPlace()
-    if (step.kind === 'publish') this.#openPublishes -= 1
+    if (isOwed(step.kind)) this.#owed -= 1
     this.#unacked.add(place.n)
     this.#haveResult(step, place)
     return place
@@ -287,7 +289,7 @@ export class RunMachine {
     this.#ready.length = 0
     Object.assign(this.#counts, zeroCounts())
     this.#openWaits = 0
-    this.#openPublishes = 0
+    this.#owed = 0
     this.#handed = BEGIN
     this.#handedN = -1
     this.#received = 0

@@ -74,7 +74,7 @@ export function publishCallOf(key: string, event: StepEvent): PublishCall {
 }
 
 function dataText(key: string, data: unknown): string {
-  const text = textOf(key, data)
+  const text = jsonOrThrow(key, 'data', data)
   const bytes = Buffer.byteLength(text)
   if (bytes <= limits.eventBytesMax) return text
   throw new LimitExceededError({
@@ -83,13 +83,16 @@ function dataText(key: string, data: unknown): string {
   })
 }
 
-function textOf(key: string, data: unknown): string {
+/** Throws TypeError, which names what of the field is no JSON. */
+export function jsonOrThrow(key: string, field: string, value: unknown): string {
   try {
-    return jsonText(data)
+    return jsonText(value)
   } catch (error) {
     if (!(error instanceof NotJsonError)) throw error
     const { path, detail } = error
-    throw new TypeError(`step "${key}": data cannot be sent as JSON: data${path} ${detail}`, { cause: error })
+    throw new TypeError(`step "${key}": ${field} cannot be sent as JSON: ${field}${path} ${detail}`, {
+      cause: error,
+    })
   }
 }
 
@@ -158,7 +161,7 @@ export function sleepUntilCallOf(key: string, time: Date | string | number, now:
   return { kind: 'time', key, wait: { kind: 'time', due: { at_ms: at } } }
 }
 
-function waitMs(key: string, field: string, duration: Duration): number {
+export function waitMs(key: string, field: string, duration: Duration): number {
   const ms = typeof duration === 'number' || typeof duration === 'string' ? durationMs(duration) : null
   if (ms === null)
     throw new TypeError(

@@ -1,5 +1,5 @@
-import type { StepKind } from '@headrace/schemas'
-import { StepFailedError, WaitTimeoutError } from '../errors/step-error.ts'
+import type { RunStatus, StepKind, WireError } from '@headrace/schemas'
+import { ChildRunError, StepFailedError, WaitTimeoutError } from '../errors/step-error.ts'
 import { reviveError, type StoredError } from '../errors/stored-error.ts'
 import { isWait } from './run-machine.ts'
 
@@ -12,16 +12,26 @@ export interface Outcome {
 
 /** What the orchestrator stores when a wait's time is over. */
 interface StoredTimeout extends StoredError {
-  topic: string
+  /** Null where no event was waited for. */
+  topic: string | null
   timeout_ms: number
   unverified: boolean
 }
 
+/** What the orchestrator stores when a child run ended otherwise than completed. */
+interface StoredChildEnd extends StoredError {
+  run_id: string
+  status: RunStatus
+  /** What it failed with. */
+  error: WireError | null
+}
+
 /** The error that a step throws into the workflow, now and on every replay. */
 export function thrownBy(step: { key: string; kind: StepKind }, attempts: number, text: string): Error {
-  const stored = JSON.parse(text) as StoredError | StoredTimeout
+  const stored = JSON.parse(text) as StoredError | StoredTimeout | StoredChildEnd
   if (!isWait(step.kind)) return stepFailed(step.key, attempts, reviveError(stored))
-  return 'timeout_ms' in stored ? timedOut(step.key, stored) : reviveError(stored)
+  if ('timeout_ms' in stored) return timedOut(step.key, stored)
+  return 'run_id' in stored ? childEnded(step.key, stored) : reviveError(stored)
 }
 
 function stepFailed(key: string, attempts: number, cause: Error): StepFailedError {
@@ -37,5 +47,16 @@ function timedOut(
 ): WaitTimeoutError {
   const error = new WaitTimeoutError({ stepKey: key, topic, timeoutMs, unverified })
   error.stack = `${error.name}: ${error.message}`
+  return error
+}
+
+function childEnded(
+  key: string,
+  { run_id: runId, status, error: childError }: StoredChildEnd,
+): ChildRunError {
+  const cause = childError === null ? undefined : reviveError(childError)
+  const error = new ChildRunError({ stepKey: key, runId, status, error: childError, cause })
+  // As with a failed step: what went wrong is where the child's own code is.
+  error.stack = `${error.name}: ${error.message}\n${cause?.stack ?? ''}`
   return error
 }

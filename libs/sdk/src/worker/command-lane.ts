@@ -173,5 +173,8 @@ function payloadLength(command: Command): number {
   if (command.kind === 'complete') return command.output.length
   if (command.kind === 'fail') return command.error.length
   if (command.kind === 'publish') return command.data.length
-  return command.kind === 'wait' && command.wait.kind === 'event' ? (command.wait.filter ?? '').length : 0
+  if (command.kind === 'invoke') return command.input.length
+  if (command.kind !== 'wait') return 0
+  if (command.wait.kind === 'run') return command.wait.input.length
+  return command.wait.kind === 'event' ? (command.wait.filter ?? '').length : 0
 }

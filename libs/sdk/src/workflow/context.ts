@@ -3,7 +3,17 @@ import type { EventDefinition } from './define-event.ts'
 import type { Event, PublishedEvent } from './event.ts'
 import type { Jsonify } from './jsonify.ts'
 import type { Retries } from './retries.ts'
-import type { StepEvent, StepEventArguments, WaitArguments, WaitOptions } from './step-options.ts'
+import type { SchemaOutput, StandardSchema } from './standard-schema.ts'
+import type {
+  ChildRun,
+  InvokeOptions,
+  StepEvent,
+  StepEventArguments,
+  SuspendOptions,
+  WaitArguments,
+  WaitOptions,
+} from './step-options.ts'
+import type { Workflow } from './workflow.ts'
 
 /** What the handler gets beside its input. */
 export interface WorkflowContext {
@@ -93,6 +103,54 @@ export interface Steps {
   sleep(key: string, duration: Duration): Promise<void>
   /** Sleeps until a time: a `Date`, an RFC 3339 text with its offset, or ms since 1970. A time that is past is no wait. */
   sleepUntil(key: string, time: Date | string | number): Promise<void>
+  /**
+   * Starts a run of another workflow, once, and resolves with its id without waiting for it. It is given the workflow, whose
+   * input is checked and typed, or its id. It is a run of its own: it goes on whatever becomes of this one. A run ends only
+   * when what it invoked is started, awaited or not.
+   *
+   * ```ts
+   * const { id } = await ctx.step.invoke('report', report, { day: '2026-11-22' })
+   * ```
+   *
+   * Throws TypeError for input that is no JSON, `LimitExceededError` for more than 1 MiB, `SchemaValidationError` where it
+   * does not pass the schema, all before anything is sent; `StepFailedError` where no such workflow is registered.
+   */
+  invoke<Start, Output>(key: string, workflow: Workflow<Start, Output>, input: Start): Promise<ChildRun>
+  invoke(key: string, workflow: string, input?: unknown): Promise<ChildRun>
+  /**
+   * Starts a run of another workflow, once, and resolves with what it returned; while nothing else of this run goes on, no
+   * worker holds it. Cancelling this run, or a timeout, leaves the child running.
+   *
+   * ```ts
+   * const { rows } = await ctx.step.invokeAndWait('report', report, { day: '2026-11-22' }, { timeout: '1h' })
+   * ```
+   *
+   * Throws what `invoke` throws before anything is sent; `ChildRunError` when the child failed, was cancelled or timed out, or no
+   * such workflow is registered; `WaitTimeoutError` when it has not ended in time.
+   */
+  invokeAndWait<Start, Output>(
+    key: string,
+    workflow: Workflow<Start, Output>,
+    input: Start,
+    options?: InvokeOptions,
+  ): Promise<Output>
+  invokeAndWait(key: string, workflow: string, input?: unknown, options?: InvokeOptions): Promise<unknown>
+  /**
+   * Waits until somebody resumes this step: `client.runs.resumeStep(runId, key, data)`, or
+   * `POST /v1/runs/{id}/steps/{key}/resume`. Resolves with `data`, checked by `schema` where one is given. Nobody can resume it
+   * before the run has come here.
+   *
+   * ```ts
+   * const { approved } = await ctx.step.suspend('approval', { timeout: '7d', schema: z.object({ approved: z.boolean() }) })
+   * ```
+   *
+   * Throws `WaitTimeoutError` when nobody did in time, and `SchemaValidationError` where the data does not pass the schema.
+   */
+  suspend<Schema extends StandardSchema>(
+    key: string,
+    options: SuspendOptions & { schema: Schema },
+  ): Promise<SchemaOutput<Schema>>
+  suspend(key: string, options?: SuspendOptions): Promise<unknown>
   /** A random UUID (version 4), the same on every replay. */
   uuid(key: string): Promise<string>
   /** The worker's clock, the same on every replay. */

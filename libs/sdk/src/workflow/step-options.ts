@@ -22,6 +22,27 @@ export type WaitArguments<Pattern extends string> =
     ? [options?: WaitOptions & { params?: undefined }]
     : [options: WaitOptions & { params: ParamsOf<Pattern> }]
 
+/** How an `invokeAndWait` waits. */
+export interface InvokeOptions {
+  /**
+   * Seconds, or `'5m'`; at most 366 days, which is the default: as long as it takes. When it is over, `WaitTimeoutError` is
+   * thrown; the child run goes on.
+   */
+  timeout?: Duration
+}
+
+/** How a `suspend` waits. */
+export interface SuspendOptions {
+  /** Seconds, or `'5m'`; at most 366 days, default 24 h. When it is over, `WaitTimeoutError` is thrown. */
+  timeout?: Duration
+}
+
+/** A run that a step started. */
+export interface ChildRun {
+  readonly id: string
+  readonly workflow: string
+}
+
 /** An event to publish from inside a run: its id is the run's and the step's, its source the run. */
 export type StepEvent<Data = unknown> = Omit<NewEvent<Data>, 'id' | 'source'>
 

@@ -4,6 +4,7 @@ import type { Client, RunHandle } from '../client/index.ts'
 import { defineEvent } from './define-event.ts'
 import type { Event, PublishedEvent } from './event.ts'
 import type { Jsonify } from './jsonify.ts'
+import type { ChildRun } from './step-options.ts'
 import { workflow, type Workflow } from './workflow.ts'
 
 const orderCreated = defineEvent('orders/created', {
@@ -124,6 +125,26 @@ describe('types', () => {
       await ctx.step.waitForEvent('i', { timeout: 1 })
       // @ts-expect-error: 'soon' is no duration
       await ctx.step.waitForEvent('j', { topic: 'a', timeout: 'soon' })
+    })
+  })
+
+  test('a child run is started with its workflow’s input, and waited for with its output', () => {
+    const report = workflow(
+      { id: 'report', input: z.object({ day: z.string() }), output: z.object({ rows: z.number() }) },
+      () => ({ rows: 1 }),
+    )
+    workflow({ id: 'parent' }, async (ctx) => {
+      const { rows } = await ctx.step.invokeAndWait('a', report, { day: '1' }, { timeout: '1h' })
+      expectTypeOf(rows).toEqualTypeOf<number>()
+      expectTypeOf(ctx.step.invoke('b', report, { day: '1' })).resolves.toEqualTypeOf<ChildRun>()
+      expectTypeOf(ctx.step.invokeAndWait('c', 'report', 1)).resolves.toBeUnknown()
+      expectTypeOf(ctx.step.suspend('d', { timeout: 5 })).resolves.toBeUnknown()
+      const schema = z.object({ n: z.coerce.number<string>() })
+      expectTypeOf(ctx.step.suspend('e', { schema })).resolves.toEqualTypeOf<{ n: number }>()
+      // @ts-expect-error: the input is the workflow's
+      await ctx.step.invoke('f', report, { day: 1 })
+      // @ts-expect-error: it is required
+      await ctx.step.invokeAndWait('g', report)
     })
   })
 

@@ -6,7 +6,7 @@ import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-see
 import { refText, type WaitRef } from './wait-ref.ts'
 
 /**
- * DESIGN §4, arrow 9: the one way in which a wait is answered, by whatever answers it.
+ * ARCHITECTURE, row 9: the one way in which a wait is answered, by whatever answers it.
  *
  * - `w` locks the waits in the order of their refs, then `r` their runs in the order of ids: that order everywhere. Both
  *   check their guards again on the row as it is after any wait, so of two answers one counts, and a wait whose run has
@@ -18,21 +18,23 @@ import { refText, type WaitRef } from './wait-ref.ts'
  * - The hours of the responses are not bounded by values that are known at the start, as `response-pages` does: with any
  *   partitions pruned before the start, also of a table it does not lock, Postgres 18.4 finds no row when it checks a
  *   guard again after a wait, and the answer that waited for a suspend is lost (reproduced).
+ * - The end of a child run is read in the statement's snapshot, so whoever answers with it comes after its commit. An ended run
+ *   never changes: no lock. What it returned, or why it failed, goes on to the step to the letter.
  * - The step carries the whole event, put together here from the response, whose payload so never leaves Postgres, and
  *   stays to the letter what was published.
  */
 export const answerStatement = statement(
   'answer_waits',
   `with w as materialized (
-     select w.*, u.outcome, u.incarnation, u.partition, u.sequence_id, u.log_ms, u.is_unverified
-     from (select * from unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::int8[], $7::float8[], $8::bool[])
-             u(run_id, key, outcome, incarnation, partition, sequence_id, log_ms, is_unverified)
+     select w.*, u.outcome, u.incarnation, u.partition, u.sequence_id, u.log_ms, u.is_unverified, u.resumed_with
+     from (select * from unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::int8[], $7::float8[], $8::bool[], $9::text[])
+             u(run_id, key, outcome, incarnation, partition, sequence_id, log_ms, is_unverified, resumed_with)
            order by run_id, key) u
      cross join lateral (
-       select w.run_id, w.key, w.kind, w.topic, w.created_at, w.expires_at from waits w
+       select w.run_id, w.key, w.kind, w.topic, w.child_run_id, w.created_at, w.expires_at from waits w
        where w.run_id = u.run_id and w.key = u.key
          and (w.status || '' = 'open' or (u.is_unverified and w.status || '' = 'pending'))
-         and (u.outcome = 'event' or w.expires_at <= now())
+         and u.outcome in (w.kind, 'timed_out') and (u.outcome in ('event', 'run', 'resume') or w.expires_at <= now())
        for no key update) w),
    r as materialized (
      select r.* from (select distinct run_id from w order by run_id) u
@@ -42,7 +44,8 @@ export const answerStatement = statement(
        for no key update) r),
    found as materialized (
      select w.*, e.stream, e.id, e.source, e.event_type, e.event_key, e.data, e.log_time,
-       case when e.data is null then w.expires_at
+       c.status as child_status, c.output as child_output, c.error as child_error,
+       case when w.outcome = 'run' then c.finished_at when w.outcome = 'resume' then now() when e.data is null then w.expires_at
          else max(e.log_time) over (partition by w.run_id, e.stream, w.incarnation, w.partition order by w.sequence_id) end as at
      from (select w.*, r.epoch, r.wake, r.workflow from w join r on r.id = w.run_id offset 0) w
      left join lateral (
@@ -52,13 +55,18 @@ export const answerStatement = statement(
        union all
        (select s.stream, s.id, s.source, s.event_type, s.key, s.data, s.log_time from latest_responses s
         where s.topic = w.topic and s.incarnation = w.incarnation and s.partition = w.partition and s.sequence_id = w.sequence_id)
-       limit 1) e on w.outcome = 'event'),
+       limit 1) e on w.outcome = 'event'
+     left join lateral (
+       select c.status, c.output, c.error, c.finished_at from runs c
+       where c.id = w.child_run_id and c.finished_at is not null offset 0) c on w.outcome = 'run'),
    answer as materialized (
      select f.run_id, f.key, f.kind, f.outcome, f.epoch, f.workflow, f.topic, f.created_at, f.incarnation, f.partition, f.sequence_id,
        f.is_unverified, f.log_time,
        f.wake + row_number() over (partition by f.run_id order by f.at, f.incarnation, f.partition, f.sequence_id, f.key) as wake,
        case f.outcome
          when 'time' then 'null'
+         when 'resume' then f.resumed_with
+         when 'run' then case f.child_status when 'completed' then f.child_output end
          when 'event' then concat('{"id":', to_json(f.id), ',"source":', to_json(f.source), ',"topic":', to_json(f.topic),
            ',"event_type":', coalesce(to_json(f.event_type)::text, 'null'), ',"data":', f.data,
            ',"key":', coalesce(to_json(f.event_key)::text, 'null'), ',"stream":', to_json(f.stream), ',"partition":', f.partition,
@@ -66,11 +74,16 @@ export const answerStatement = statement(
            ',"created_at":"', to_char(f.log_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '"}')
        end as output,
        case when f.outcome = 'timed_out' then json_build_object('name', 'WaitTimeoutError',
-         'message', concat('no event on ', f.topic, ' within ', round(extract(epoch from f.expires_at - f.created_at), 3)::float8, ' s'),
+         'message', concat(case f.kind when 'run' then 'its run did not end' when 'resume' then 'nobody resumed it' else 'no event on ' || f.topic end,
+           ' within ', round(extract(epoch from f.expires_at - f.created_at), 3)::float8, ' s'),
          'code', 'wait_timeout', 'stack', null, 'step_key', f.key, 'topic', f.topic,
          'timeout_ms', round(extract(epoch from f.expires_at - f.created_at) * 1000)::int8, 'unverified', f.is_unverified)::text
+       when f.child_status <> 'completed' then concat('{"name":"ChildRunError","message":', to_json(concat('run ', f.child_run_id, ' ', replace(f.child_status, '_', ' '))),
+         ',"code":"child_run_failed","stack":null,"step_key":', to_json(f.key), ',"run_id":', to_json(f.child_run_id), ',"status":', to_json(f.child_status),
+         ',"error":', coalesce(f.child_error, 'null'), '}')
        end as error
-     from found f where f.outcome <> 'event' or f.data is not null),
+     from found f
+     where case f.outcome when 'event' then f.data is not null when 'run' then f.child_status is not null else true end),
    answered as (
      update waits w
      set status = case a.outcome when 'timed_out' then 'timed_out' else 'answered' end, wake = a.wake, answered_at = now(),
@@ -104,6 +117,10 @@ export const answerStatement = statement(
 export type WaitOutcome =
   | { kind: 'event'; incarnation: number; partition: number; sequenceId: number; logTimeMs: number }
   | { kind: 'time' }
+  /** The child run, which has ended. */
+  | { kind: 'run' }
+  /** `data`: JSON text. */
+  | { kind: 'resume'; data: string }
   /** `unverified`: without the proof that no answer was on its way; a wait that is not open yet times out so too. */
   | { kind: 'timed_out'; unverified: boolean }
 
@@ -189,6 +206,7 @@ export function answerValues(answers: readonly WaitAnswer[]): unknown[] {
     events.map((event) => event?.sequenceId ?? null),
     events.map((event) => event?.logTimeMs ?? null),
     answers.map(({ outcome }) => outcome.kind === 'timed_out' && outcome.unverified),
+    answers.map(({ outcome }) => (outcome.kind === 'resume' ? outcome.data : null)),
   ]
 }
 

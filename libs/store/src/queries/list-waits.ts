@@ -23,6 +23,7 @@ export interface WaitRecord extends WaitRef {
   lookbackTruncated: boolean
   unverified: boolean
   answer: { stream: string; partition: number; sequenceId: number } | null
+  childRunId: string | null
   createdAt: number
   answeredAt: number | null
 }
@@ -32,6 +33,7 @@ export interface WaitFilter {
   status?: WaitRow['status'][]
   topic?: string
   runId?: string
+  key?: string
 }
 
 const liveWaits = ['pending', 'open'] as const satisfies WaitRow['status'][]
@@ -42,12 +44,13 @@ export async function listWaits(
   filter: WaitFilter,
   page: { limit: number; cursor: WaitRef | null },
 ): Promise<{ waits: WaitRecord[]; nextCursor: WaitRef | null }> {
-  const { status, topic, runId } = filter
+  const { status, topic, runId, key } = filter
   const { cursor } = page
   const conditions: SQL[] = [ne(waits.kind, 'cancel')]
   if (status !== undefined) conditions.push(inArray(waits.status, status))
   if (topic !== undefined) conditions.push(eq(waits.topic, topic))
   if (runId !== undefined) conditions.push(eq(waits.runId, runId))
+  if (key !== undefined) conditions.push(eq(waits.key, key))
   if (cursor !== null)
     conditions.push(sql`(${waits.runId}, ${waits.key}) < (${cursor.runId}::uuid, ${cursor.key}::text)`)
   const rows = await adminDatabase(store)
@@ -82,6 +85,7 @@ function toWaitRecord(row: WaitRow): WaitRecord[] {
         stream === null || partition === null || sequenceId === null
           ? null
           : { stream, partition, sequenceId },
+      childRunId: row.childRunId,
       createdAt: row.createdAt,
       answeredAt: row.answeredAt,
     },

@@ -5,10 +5,13 @@ import { run } from '../statement.ts'
 import { type RegisterRow, registerStatement } from './register-waits-statement.ts'
 import { refText } from './wait-ref.ts'
 
+/** A wait that is registered alone; one for a child run is with its child (start-children). */
+export type LoneWaitCommand = WaitCommand & { wait: Exclude<WaitCommand['wait'], { kind: 'run' }> }
+
 /** A wait as a worker's command asks for it. Its filter has been compiled: an invalid one is refused before. */
 export interface WaitRequest {
   workerId: string
-  command: WaitCommand
+  command: LoneWaitCommand
 }
 
 export type WaitRegistration =
@@ -104,7 +107,9 @@ interface Terms {
   timeoutMs: number | null
 }
 
-function termsOf({ wait }: WaitCommand): Terms {
+function termsOf({ wait }: LoneWaitCommand): Terms {
+  if (wait.kind === 'resume')
+    return { topic: null, filter: null, mode: 'from_now', modeMs: wait.timeout_ms, timeoutMs: null }
   if (wait.kind === 'time') {
     const { due } = wait
     const none = { topic: null, filter: null, timeoutMs: null }

@@ -51,7 +51,9 @@ export const steps = pgTable(
   {
     runId: uuid('run_id').notNull(),
     key: text('key').notNull(),
-    kind: text('kind', { enum: ['run', 'publish', 'event', 'time', 'child', 'resume', 'value'] }).notNull(),
+    kind: text('kind', {
+      enum: ['run', 'publish', 'invoke', 'event', 'time', 'child', 'resume', 'value'],
+    }).notNull(),
     n: integer('n').notNull(),
     seen: integer('seen').notNull().default(0),
     epoch: integer('epoch').notNull(),
