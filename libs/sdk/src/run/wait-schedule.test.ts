@@ -17,12 +17,12 @@ import { workflow } from '../workflow/workflow.ts'
 
 /**
  * Random programs under random schedules: bodies end, commands are taken and answered in any order, events come, waits
- * are answered in any order, time passes, workers are told to stop or die at any command, before and after its effect, and
+ * are answered in any order, time passes, the code throws and begins again, workers are told to stop or die at any command, before and after its effect, and
  * what a dead one had sent arrives late. A failing one is printed by fast-check with its seed and path.
  */
 type Move =
   | { kind: 'end' | 'commit' | 'answer' | 'event' | 'correlate'; which: number }
-  | { kind: 'settle' | 'rest' | 'crash' | 'straggle' | 'claim' | 'elapse' | 'hour' }
+  | { kind: 'settle' | 'rest' | 'crash' | 'straggle' | 'claim' | 'elapse' | 'hour' | 'throw' }
   | { kind: 'release'; atOnce: boolean }
   | { kind: 'prompt'; on: boolean }
 
@@ -43,6 +43,7 @@ const move: fc.Arbitrary<Move> = fc.oneof(
   { weight: 1, arbitrary: plain('crash') },
   { weight: 1, arbitrary: plain('straggle') },
   { weight: 1, arbitrary: plain('elapse') },
+  { weight: 1, arbitrary: plain('throw') },
   { weight: 1, arbitrary: plain('hour') },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('release' as const), atOnce: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('prompt' as const), on: fc.boolean() }) },
@@ -53,8 +54,10 @@ interface Handed {
   text: string
 }
 
-/** One life of the run in a worker: what was stored when it was claimed, and what its code was handed. */
+/** One try of the handler: what was stored when it began with a claim, and what its code was handed. */
 interface Life {
+  /** Its code threw, perhaps where nobody looked: then it called less than was stored. */
+  threw: boolean
   storedFirst: Handed[]
   handed: Handed[]
   /** What the code had been handed when it called each step. */
@@ -68,12 +71,19 @@ class Trial {
   readonly #topics: string[]
   #bodies: { key: string; end: () => void }[] = []
   #made = 0
+  /** The code throws where it calls its next step, and begins again. */
+  #throws = false
 
   constructor(program: Program) {
     this.#topics = topicsOf(program)
-    const flow = workflow({ id: 'flow' }, async (ctx) => {
-      const life = this.#life
+    const flow = workflow({ id: 'flow', retries: { maxAttempts: 100 } }, async (ctx) => {
+      const life = this.#begunLife()
       return await evaluate(program, async (called) => {
+        if (this.#throws) {
+          this.#throws = false
+          life.threw = true
+          throw new Error('flaky')
+        }
         life.before.set(called.key, [...life.handed])
         const text = await stepOf(ctx, called, async () => await this.#body(called, life))
         life.handed.push({ key: called.key, text })
@@ -82,7 +92,11 @@ class Trial {
     })
     this.bench = new RunBench(flow, { prompt: false })
     this.bench.orchestrator.prompt = false
-    this.bench.orchestrator.onBegin = (key) => this.#checkStored(key, this.#life)
+    // A try that threw may have sent it.
+    this.bench.orchestrator.onBegin = (key) => {
+      const life = this.lives.findLast(({ before }) => before.has(key))
+      this.#checkStored(key, life ?? this.#life)
+    }
     this.claim()
   }
 
@@ -90,6 +104,16 @@ class Trial {
     const life = this.lives.at(-1)
     if (life === undefined) throw new Error('the run was never claimed')
     return life
+  }
+
+  #beginLife(storedFirst: Handed[]): void {
+    this.lives.push({ threw: false, storedFirst, handed: [], before: new Map() })
+  }
+
+  #begunLife(): Life {
+    // The first try has one since its claim.
+    if (this.#life.handed.length + this.#life.before.size > 0 || this.#life.threw) this.#beginLife([])
+    return this.#life
   }
 
   get isOver(): boolean {
@@ -120,11 +144,7 @@ class Trial {
     const { bench } = this
     if (bench.run.status !== 'queued') return
     const stored = inOrder(bench.run.steps.values())
-    this.lives.push({
-      storedFirst: stored.map((step) => ({ key: step.key, text: storedText(step) })),
-      handed: [],
-      before: new Map(),
-    })
+    this.#beginLife(stored.map((step) => ({ key: step.key, text: storedText(step) })))
     bench.claim()
   }
 
@@ -151,6 +171,8 @@ class Trial {
       case 'rest':
         return await bench.rest(2)
       case 'crash':
+        // An answer that has arrived is taken first: the dead go on with nothing.
+        await bench.rest(1)
         return bench.crash()
       case 'straggle':
         return bench.straggle()
@@ -158,6 +180,9 @@ class Trial {
         return this.claim()
       case 'elapse':
         return bench.elapse()
+      case 'throw':
+        this.#throws = true
+        return
       case 'hour':
         bench.now += 3_600_000
         return
@@ -213,7 +238,7 @@ function loopsOf(program: Program, path = 'p'): { path: string; times: number }[
 }
 
 test('whatever dies and whatever order answers come in: every replay takes the branch that is stored, no stored body runs again, nothing waits for ever', async () => {
-  const met = { suspended: 0, raced: 0, lives: 0, timedOut: 0, answers: 0 }
+  const met = { threw: 0, suspended: 0, raced: 0, lives: 0, timedOut: 0, answers: 0 }
   await fc.assert(
     fc.asyncProperty(
       anyProgram,
@@ -230,9 +255,10 @@ test('whatever dies and whatever order answers come in: every replay takes the b
         const stored = inOrder(bench.run.steps.values())
         expect(bench.result()).toBe(await referenceOf(program, stored))
         const place = new Map(stored.map((step, index) => [`${step.key} ${storedText(step)}`, index]))
-        for (const { storedFirst, handed } of trial.lives) {
+        for (const { threw, storedFirst, handed } of trial.lives) {
           // What was stored is handed out first, whole and in its order, as far as this life came.
-          expect(handed.slice(0, storedFirst.length)).toEqual(storedFirst.slice(0, handed.length))
+          const first = threw ? [] : storedFirst
+          expect(handed.slice(0, first.length)).toEqual(first.slice(0, handed.length))
           const places = handed.flatMap(({ key, text }) => place.get(`${key} ${text}`) ?? [])
           expect(places).toEqual([...places].sort((a, b) => a - b))
         }
@@ -246,6 +272,7 @@ test('whatever dies and whatever order answers come in: every replay takes the b
         }
         met.suspended += bench.stats.runsSuspended
         met.lives += trial.lives.length
+        met.threw += trial.lives.filter(({ threw }) => threw).length
         met.timedOut += stored.filter((step) => step.error !== null).length
         met.raced += stored.filter((step) => step.key.includes('.after-')).length
         met.answers += stored.filter((step) => step.seen > 0).length
