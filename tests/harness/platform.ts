@@ -24,15 +24,6 @@ export interface Platform {
 
 export type AppName = 'gateway' | 'orchestrator' | 'trigger-service'
 
-const started = new Set<TestProcess>()
-
-/** Ends what this module has started: for a file whose tests each have a platform of their own. */
-export async function endProcesses(): Promise<void> {
-  const ending = [...started]
-  started.clear()
-  await Promise.all(ending.map(async (process) => await process.kill()))
-}
-
 /** One app in a process; resolves when it says that it is ready. `port` starts it again where it was. */
 export async function startApp(
   name: AppName,
@@ -53,7 +44,6 @@ export async function startApp(
     ...options.env,
     ...env,
   })
-  started.add(process)
   const app = {
     process,
     url: `http://127.0.0.1:${port}`,
@@ -76,10 +66,11 @@ export async function restartApp(
   app: AppProcess,
   options: PlatformOptions,
   env: Record<string, string> = {},
+  until: { ready?: boolean } = {},
 ): Promise<AppProcess> {
   const port = Number(new URL(app.url).port)
   const managementPort = Number(new URL(app.managementUrl).port)
-  return await startApp(name, options, env, { port, managementPort })
+  return await startApp(name, options, env, { port, managementPort, ...until })
 }
 
 export async function startPlatform(
@@ -132,7 +123,6 @@ export async function startWorker(options: WorkerOptions): Promise<TestProcess> 
       ...options.env,
     },
   })
-  started.add(process)
   if (options.waitUntilLive !== false) {
     await eventually(`${host} has partitions`, async () => {
       const live = await liveWorkers(options.gatewayUrl)

@@ -65,5 +65,6 @@ const wanted = new Set(setting('HEADRACE_TEST_WORKFLOWS').split(','))
 const workflows = [threeSteps, tenAtATime, gated, one, other, ...waitingWorkflows(witness, gate)].filter(
   ({ id }) => wanted.has(id),
 )
-await new Worker({ workflows }).run()
+const concurrency = Number(setting('HEADRACE_TEST_CONCURRENCY') || 300)
+await new Worker({ workflows, concurrency }).run()
 await store.close()
