@@ -159,6 +159,40 @@ export const sleepCommand = (
   { epoch = 1, seen = 0 }: { epoch?: number; seen?: number } = {},
 ): Command => ({ kind: 'wait', run_id, epoch, key, seen, wait: { kind: 'time', due } })
 
+/** A wait for the end of a child run, an hour long. */
+export const childCommand = (
+  run_id: string,
+  key: string,
+  workflow: string,
+  { epoch = 1, seen = 0, input = 'null' }: { epoch?: number; seen?: number; input?: string } = {},
+): Command => ({
+  kind: 'wait',
+  run_id,
+  epoch,
+  key,
+  seen,
+  wait: { kind: 'run', workflow, input, timeout_ms: 3_600_000 },
+})
+
+export const invokeCommand = (run_id: string, key: string, workflow: string): Command => ({
+  kind: 'invoke',
+  run_id,
+  epoch: 1,
+  key,
+  workflow,
+  input: '{"by":"invoke"}',
+})
+
+/** A wait for somebody, an hour long. */
+export const askCommand = (run_id: string, key: string): Command => ({
+  kind: 'wait',
+  run_id,
+  epoch: 1,
+  key,
+  seen: 0,
+  wait: { kind: 'resume', timeout_ms: 3_600_000 },
+})
+
 export const suspendCommand = (run_id: string, { epoch = 1, seen = 0 } = {}): Command => ({
   kind: 'suspend',
   run_id,
