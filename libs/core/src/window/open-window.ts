@@ -29,9 +29,10 @@ export type CloseReason = 'size' | 'bytes' | 'timeout' | 'limit'
 export interface OpenWindow<Event extends WindowEvent> {
   readonly key: string | null
   readonly firstOffset: number
-  readonly events: Event[]
+  /** None once it is closed: whoever still holds the window holds no events. */
+  events: Event[]
   /** Where the offsets that each event stands for begin: right behind the event that the trigger matched before it. */
-  readonly starts: number[]
+  starts: number[]
   bytes: number
   /** Log time from which on the window is closed, ms since 1970; null = never by time. */
   readonly deadlineMs: number | null

@@ -1,4 +1,5 @@
 import { Deadlines } from './deadlines.ts'
+import { OldestFirst } from './oldest-first.ts'
 import { OffsetRanges, type OffsetRange } from './offset-ranges.ts'
 import {
   type CloseReason,
@@ -82,8 +83,9 @@ const NONE: readonly never[] = []
 export class Windows<Event extends WindowEvent> {
   readonly #rule: WindowRule
   readonly #limits: WindowLimits
-  /** The oldest first: a window is entered when it opens, and leaves when it closes. */
+  /** By key. */
   readonly #open = new Map<string | null, OpenWindow<Event>>()
+  readonly #byAge = new OldestFirst<OpenWindow<Event>>()
   readonly #deadlines = new Deadlines<OpenWindow<Event>>()
   readonly #settled: OffsetRanges
   /** No event from here on was settled before this began. */
@@ -180,6 +182,7 @@ export class Windows<Event extends WindowEvent> {
   /** Forgets what is open. */
   clear(): void {
     this.#open.clear()
+    this.#byAge.clear()
     this.#deadlines.clear()
     this.#openBytes = 0
   }
@@ -193,14 +196,13 @@ export class Windows<Event extends WindowEvent> {
 
   #enter(window: OpenWindow<Event>): void {
     this.#open.set(window.key, window)
+    this.#byAge.add(window, this.#open.size)
     this.#deadlines.add(window, this.#open.size)
     this.#openBytes += window.bytes
   }
 
   #oldest(): OpenWindow<Event> | undefined {
-    // Faster than an iterator by much, and asked for each window that closes: nothing is open where the size is 1.
-    if (this.#open.size === 0) return undefined
-    return this.#open.values().next().value
+    return this.#open.size === 0 ? undefined : this.#byAge.first()
   }
 
   /** Closes what is due, the oldest first, so that `done` is as short as may be. */
@@ -235,9 +237,11 @@ export class Windows<Event extends WindowEvent> {
   }
 
   #closed(window: OpenWindow<Event>, closedBy: CloseReason, position: number): ClosedWindow<Event> {
+    const { events, starts, bytes } = window
     window.closed = true
-    const { events, bytes } = window
-    return { events, bytes, closedBy, cursor: this.#settle(() => rangesOf(window), position) }
+    window.events = []
+    window.starts = []
+    return { events, bytes, closedBy, cursor: this.#settle(() => rangesOf(events, starts), position) }
   }
 
   /** Where nothing is open all is settled, and there is nothing to note. */
@@ -260,7 +264,7 @@ export class Windows<Event extends WindowEvent> {
 }
 
 /** The offsets that a window's events stand for; neighbours as one. */
-function rangesOf({ events, starts }: OpenWindow<WindowEvent>): OffsetRange[] {
+function rangesOf(events: readonly WindowEvent[], starts: readonly number[]): OffsetRange[] {
   const ranges: { from: number; to: number }[] = []
   for (const [index, { offset }] of events.entries()) {
     const from = starts[index] ?? offset
