@@ -133,6 +133,7 @@ async function serve(
   gatewayRoutes(app, {
     publish: { admission, streams: directory, publish, metrics: gatewayMetrics, now: () => clock.now() },
     history: { broker, prefix },
+    eventStream: { broker, prefix, clock, log, stopping: stopping.signal },
     streams: {
       broker,
       prefix,

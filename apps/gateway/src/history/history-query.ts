@@ -12,16 +12,27 @@ import { z } from 'zod'
 import { decodeHistoryCursor, type HistoryPosition, queryMark } from './history-cursor.ts'
 import type { HistoryFilter } from './scan-history.ts'
 
-const querySchema = z.strictObject({
+/** Which events of a stream are wanted: what a list and a follower are asked alike. */
+const wantedParameters = {
   topic: topicSchema.optional(),
   pattern: patternSchema.optional(),
   stream: z.string().optional(),
   key: z.string().min(1).optional(),
   event_type: z.string().min(1).optional(),
+}
+
+const listParameters = z.strictObject({
+  ...wantedParameters,
   from: timeParameter.optional(),
   to: timeParameter.optional(),
   cursor: z.string().optional(),
   limit: limitParameter,
+})
+
+const START_FAULT = 'must be earliest, latest, or a time such as 2026-11-23T12:00:00Z'
+const followParameters = z.strictObject({
+  ...wantedParameters,
+  from: z.union([z.enum(['earliest', 'latest']), timeParameter], { error: START_FAULT }).default('latest'),
 })
 
 export interface HistoryQuery {
@@ -36,8 +47,38 @@ export interface HistoryQuery {
 
 /** Throws `invalid_query` or `invalid_cursor`. */
 export function parseHistoryQuery(query: unknown): HistoryQuery {
-  const { cursor, limit, ...wanted } = parseQuery(querySchema, query)
-  const { topic, pattern, stream } = wanted
+  const { cursor, limit, ...wanted } = parseQuery(listParameters, query)
+  const mark = queryMark(wanted)
+  const { stream, filter } = wantedOf(wanted)
+  return {
+    stream,
+    filter: { ...filter, from: wanted.from ?? null, to: wanted.to ?? null },
+    limit,
+    mark,
+    position: cursor === undefined ? null : positionOf(cursor, mark),
+  }
+}
+
+export interface FollowQuery {
+  stream: string
+  filter: HistoryFilter
+  /** Where to begin, unless the caller names the last event it has seen; a number is ms since 1970. */
+  from: 'earliest' | 'latest' | number
+}
+
+/** Throws `invalid_query`. */
+export function parseFollowQuery(query: unknown): FollowQuery {
+  const { from, ...wanted } = parseQuery(followParameters, query)
+  const { stream, filter } = wantedOf(wanted)
+  return { stream, filter: { ...filter, from: typeof from === 'number' ? from : null, to: null }, from }
+}
+
+type Wanted = z.output<z.ZodObject<typeof wantedParameters>>
+
+function wantedOf({ topic, pattern, stream, key, event_type: eventType }: Wanted): {
+  stream: string
+  filter: Omit<HistoryFilter, 'from' | 'to'>
+} {
   const named = [topic, pattern, stream].filter((each) => each !== undefined)
   const [name] = named
   if (name === undefined || named.length > 1) {
@@ -46,20 +87,8 @@ export function parseHistoryQuery(query: unknown): HistoryQuery {
   if (stream !== undefined && (stream.includes('/') || topicFault(stream) !== null)) {
     throw queryProblem({ pointer: '?stream', detail: 'a stream is named by the first segment of its topics' })
   }
-  const mark = queryMark(wanted)
-  return {
-    stream: streamOf(name),
-    filter: {
-      matchesTopic: stream === undefined ? compilePattern(name) : () => true,
-      key: wanted.key ?? null,
-      eventType: wanted.event_type ?? null,
-      from: wanted.from ?? null,
-      to: wanted.to ?? null,
-    },
-    limit,
-    mark,
-    position: cursor === undefined ? null : positionOf(cursor, mark),
-  }
+  const matchesTopic = stream === undefined ? compilePattern(name) : () => true
+  return { stream: streamOf(name), filter: { matchesTopic, key: key ?? null, eventType: eventType ?? null } }
 }
 
 function positionOf(cursor: string, mark: string): HistoryPosition {

@@ -33,13 +33,15 @@ export interface MergeOptions {
   topic: string
   spans: ReadonlyMap<number, { next: number; end: number }>
   signal: AbortSignal
+  /** Told of events that retention removed before they were read; what comes next lies behind them. */
+  onGap?: (gap: { partition: number; from: number; to: number }) => void
 }
 
 /** Bytes fetched ahead over all partitions; each gets its share, and at least 64 KiB. */
 const AHEAD_BYTES = 4 * 1024 * 1024
 const CHUNK_BYTES_LEAST = 64 * 1024
 
-export function mergeRecords({ broker, topic, spans, signal }: MergeOptions): MergedRecords {
+export function mergeRecords({ broker, topic, spans, signal, onGap }: MergeOptions): MergedRecords {
   const maxBytes = Math.max(CHUNK_BYTES_LEAST, Math.floor(AHEAD_BYTES / Math.max(1, spans.size)))
   const read = (partition: number, from: number, to: number): Span['chunks'] =>
     from < to ? broker.readRange({ topic, partition, from, to, maxBytes, signal }) : null
@@ -65,13 +67,17 @@ export function mergeRecords({ broker, topic, spans, signal }: MergeOptions): Me
       if (chunk.end === 'out_of_range') resume(span, chunk)
       else if (chunk.records.length === 0) {
         if (chunk.end === null) span.next = chunk.nextOffset
-        else finish(span)
+        else if (chunk.end === 'reached_to') finish(span)
+        // Nothing can be seen here now; that is no proof that nothing ever will.
+        else span.chunks = null
       } else if (chunk.end !== null) span.chunks = null
     }
   }
 
   /** Retention has passed the position: what is left begins at the low mark. Beyond the log there is nothing. */
   function resume(span: Span, { lowWatermark }: RangeChunk): void {
+    const { partition, next: from, end } = span
+    if (lowWatermark > from) onGap?.({ partition, from, to: Math.min(lowWatermark, end) })
     if (lowWatermark <= span.next || lowWatermark >= span.end) {
       finish(span)
       return

@@ -66,7 +66,10 @@ export async function scanHistory({
   return page
 }
 
-function passes(event: EventRecord, { matchesTopic, key, eventType, from, to }: HistoryFilter): boolean {
+export function passes(
+  event: EventRecord,
+  { matchesTopic, key, eventType, from, to }: HistoryFilter,
+): boolean {
   return (
     matchesTopic(event.topic) &&
     (key === null || event.key === key) &&

@@ -1,6 +1,8 @@
 import { createHttpServer, createAuthorize } from '@headrace/http'
-import { createMetrics, silentLogger } from '@headrace/service'
+import { ProblemError } from '@headrace/schemas'
+import { createMetrics, silentLogger, systemClock } from '@headrace/service'
 import { describe, expect, test } from 'vitest'
+import { READERS_MAX } from './event-stream-route.ts'
 import { createGatewayMetrics } from '../gateway-metrics.ts'
 import { createAdmission } from '../ingest/admission.ts'
 import { gatewayRoutes, type GatewayParts } from './gateway-routes.ts'
@@ -8,7 +10,7 @@ import { gatewayRoutes, type GatewayParts } from './gateway-routes.ts'
 const absent = () => expect.unreachable()
 
 /** The routes without anything behind them: what is asked here is answered before Kafka or the orchestrator is. */
-function gatewayWithout(access: 'open' | 'keys') {
+function gatewayWithout(access: 'open' | 'keys', stableEnds: () => unknown = absent) {
   const metrics = createMetrics()
   const admission = createAdmission({ bytesMax: 1_000, eventsMax: 10 })
   const routes: [string, string][] = []
@@ -22,7 +24,14 @@ function gatewayWithout(access: 'open' | 'keys') {
     for (const each of [method].flat())
       if (each !== 'HEAD') routes.push([`${each} ${url}`, String(config?.scope)])
   })
-  const broker = { topics: {}, readRange: absent, offsets: absent, offsetsForTime: absent, ping: absent }
+  const broker = {
+    topics: {},
+    readRange: absent,
+    offsets: absent,
+    offsetsForTime: absent,
+    stableEnds,
+    ping: absent,
+  }
   const ask = { get: absent, post: absent }
   gatewayRoutes(app, {
     publish: {
@@ -33,6 +42,13 @@ function gatewayWithout(access: 'open' | 'keys') {
       now: () => 0,
     },
     history: { broker, prefix: 'p' },
+    eventStream: {
+      broker,
+      prefix: 'p',
+      clock: systemClock,
+      log: silentLogger,
+      stopping: new AbortController().signal,
+    },
     streams: { broker, prefix: 'p', partitions: 1, topics: 'create', ask, log: silentLogger, directory: {} },
     status: { broker, ask, version: '0' },
     passThrough: { link: { send: absent, close: absent }, stopping: new AbortController().signal },
@@ -47,6 +63,7 @@ test('every route of the gateway declares its scope', async () => {
   expect(Object.fromEntries(own)).toEqual({
     'POST /v1/events': 'events:write',
     'GET /v1/events': 'events:read',
+    'GET /v1/events/stream': 'events:read',
     'GET /v1/events/:stream/:partition/:sequence_id': 'events:read',
     'GET /v1/streams': 'events:read',
     'GET /v1/streams/:stream': 'events:read',
@@ -95,5 +112,18 @@ describe('a request that is too much', () => {
     expect(answer.headers['retry-after']).toBe('1')
     other.release()
     expect(admission.inFlight).toEqual({ bytes: 0, events: 0, requests: 0 })
+  })
+
+  test('is refused with 429 while all places for readers of streams are taken', async () => {
+    const { promise: ends, reject } = Promise.withResolvers<never>()
+    const { app } = gatewayWithout('open', () => ends)
+    const follow = async () => await app.inject({ method: 'GET', url: '/v1/events/stream?stream=a' })
+    const readers = Array.from({ length: READERS_MAX }, follow)
+    const answer = await follow()
+    expect([answer.statusCode, answer.json<{ code: string }>().code]).toEqual([429, 'overloaded'])
+    reject(new ProblemError('kafka_unavailable', 'away'))
+    expect(new Set((await Promise.all(readers)).map(({ statusCode }) => statusCode))).toEqual(new Set([503]))
+    // Whoever could not begin has left its place.
+    expect((await follow()).statusCode).toBe(503)
   })
 })

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { guardOwnPaths, type PassThroughParts, passThroughRoutes } from '../orchestrator/pass-through.ts'
+import { type EventStreamParts, eventStreamRoute } from './event-stream-route.ts'
 import { type HistoryParts, historyRoutes } from './history-routes.ts'
 import { type PublishParts, publishRoute } from './publish-route.ts'
 import { type StatusParts, statusRoute } from './status-route.ts'
@@ -8,6 +9,7 @@ import { type StreamParts, streamRoutes } from './stream-routes.ts'
 export interface GatewayParts {
   publish: PublishParts
   history: HistoryParts
+  eventStream: EventStreamParts
   streams: StreamParts
   status: StatusParts
   passThrough: PassThroughParts
@@ -19,6 +21,7 @@ export function gatewayRoutes(app: FastifyInstance, parts: GatewayParts): void {
   const register = [
     publishRoute(parts.publish),
     historyRoutes(parts.history),
+    eventStreamRoute(parts.eventStream),
     streamRoutes(parts.streams),
     statusRoute(parts.status),
     passThroughRoutes(parts.passThrough),

@@ -1,4 +1,4 @@
-import { type Broker, BrokerError, eventsTopic, readRecord } from '@headrace/broker'
+import { type Broker, eventsTopic, readRecord } from '@headrace/broker'
 import { decodeEvent } from '@headrace/core'
 import { noQuery, parseQuery } from '@headrace/http'
 import { ProblemError } from '@headrace/schemas'
@@ -9,6 +9,7 @@ import { mergeRecords } from '../history/merged-records.ts'
 import { type HistoryEvent, scanHistory, shown } from '../history/scan-history.ts'
 import { withinDeadline } from '../kafka-deadline.ts'
 import { isStreamName, noStream } from '../streams/read-streams.ts'
+import { streamProblem } from './stream-problem.ts'
 
 export interface HistoryParts {
   broker: Pick<Broker, 'readRange' | 'offsets' | 'offsetsForTime'>
@@ -129,14 +130,4 @@ async function findEvent(params: EventParams, { broker, prefix }: HistoryParts):
     'event_not_found',
     `The record at ${where} is no event (${decoded.reason}): ${decoded.detail}`,
   )
-}
-
-/** Names the stream in what Kafka says about its topic. */
-async function streamProblem<Answer>(stream: string, work: Promise<Answer>): Promise<Answer> {
-  try {
-    return await work
-  } catch (error) {
-    if (!(error instanceof BrokerError) || error.code !== 'unknown_topic') throw error
-    throw noStream(stream)
-  }
 }

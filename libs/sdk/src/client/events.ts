@@ -9,6 +9,7 @@ import {
 import { type NewEvent, type PublishedEvent, publishedOf } from '../workflow/event.ts'
 import { validate } from '../workflow/standard-schema.ts'
 import { type CallOptions, type ClientSettings, timeoutMsOf } from './client-options.ts'
+import { type StreamedEvent, streamEvents, type StreamOptions } from './event-stream.ts'
 import { callApi, pause, retryDelayMs } from './http.ts'
 import { ulid } from './ulid.ts'
 
@@ -67,6 +68,21 @@ export class Events {
     const options = (second ?? {}) as CallOptions
     if (!Array.isArray(subject)) return await this.#publishOne(subject as NewEvent, options)
     return await this.#publishAll(subject as readonly NewEvent[], options)
+  }
+
+  /**
+   * The events of a stream as they come, without an end: the connection may break as often as it likes, each event is handed
+   * out once, each partition's in its order. Leave the loop, or abort the signal, to stop.
+   *
+   * ```ts
+   * for await (const event of client.events.stream({ pattern: 'orders/**' })) console.log(event.topic, event.data)
+   * ```
+   *
+   * What may pass is tried again for as long as it takes. Throws ApiError where the request is refused or the stream is
+   * removed, and `event_gap` where retention was faster, unless there is an `onGap`.
+   */
+  stream(options: StreamOptions): AsyncGenerator<StreamedEvent, never, undefined> {
+    return streamEvents(this.#settings, options)
   }
 
   async #publishOne(event: NewEvent, options: CallOptions): Promise<PublishedEvent> {

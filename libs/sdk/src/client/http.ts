@@ -88,18 +88,24 @@ function headersOf(settings: ClientSettings, request: ApiRequest): Record<string
 function readAnswer(response: Response, text: string): ApiAnswer | ApiError {
   const requestId = response.headers.get('x-request-id')
   const body = parse(text)
-  const problem = isProblem(body) ? body : null
   // A publish of which nothing was written answers 503 with an entry each: the caller of this reads them.
   const isList = typeof body === 'object' && body !== null && 'events' in body
   if (response.ok && body !== undefined) return { status: response.status, body, requestId }
   if (response.status === 503 && isList) return { status: 503, body, requestId }
+  return problemAnswer(body, response)
+}
+
+/** An answer that is no success, as the error it is: by its problem, else by its status. */
+export function problemAnswer(body: unknown, response: Response | null = null): ApiError {
+  const problem = isProblem(body) ? body : null
+  const status = response?.status ?? problem?.status ?? 0
   return new ApiError({
-    message: problem?.detail ?? `the API answered ${response.status}`,
-    status: response.status,
+    message: problem?.detail ?? `the API answered ${status}`,
+    status,
     code: problem?.code ?? 'unexpected_answer',
-    retryable: problem?.retryable ?? (response.status === 429 || response.status >= 500),
-    requestId: problem?.request_id ?? requestId,
-    retryAfterMs: retryAfterMsOf(response),
+    retryable: problem?.retryable ?? (status === 429 || status >= 500),
+    requestId: problem?.request_id ?? response?.headers.get('x-request-id') ?? null,
+    retryAfterMs: response === null ? null : retryAfterMsOf(response),
     ...(problem?.errors === undefined ? {} : { errors: problem.errors }),
   })
 }

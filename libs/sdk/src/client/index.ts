@@ -13,6 +13,7 @@ export {
 export type { Event, NewEvent, PublishedEvent, StartEvent } from '../workflow/event.ts'
 export { Client } from './client.ts'
 export type { CallOptions, ClientOptions } from './client-options.ts'
+export type { StreamedEvent, StreamGap, StreamOptions } from './event-stream.ts'
 export type { Events } from './events.ts'
 export type { Run } from './run.ts'
 export type { ListOptions, ResultOptions, RunHandle, Runs, StartOptions } from './runs.ts'
