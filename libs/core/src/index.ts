@@ -19,13 +19,8 @@ export {
 export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
 export type { FilteredEvent } from './match/expression.ts'
-export { compileFilter, type CompiledFilter, type Filter, type FilterAnswer } from './match/filter.ts'
-export {
-  compileWindowKey,
-  type CompiledWindowKey,
-  type KeyAnswer,
-  type WindowKey,
-} from './match/window-key.ts'
+export { compileFilter, type CompiledFilter, type Filter } from './match/filter.ts'
+export { compileWindowKey, type WindowKey } from './match/window-key.ts'
 export {
   armCrashPoint,
   checkpoint,
@@ -37,17 +32,9 @@ export {
   type CrashHandler,
   type CrashPointSpec,
 } from './crash-point.ts'
-export { OffsetRanges, type OffsetRange } from './window/offset-ranges.ts'
+export { OffsetRanges } from './window/offset-ranges.ts'
 export { type CloseReason, type WindowEvent, type WindowRule } from './window/open-window.ts'
-export {
-  type ClosedWindow,
-  type CursorPoint,
-  NOTHING_SETTLED,
-  type Refused,
-  type WindowLimits,
-  windowLimits,
-  Windows,
-} from './window/windows.ts'
+export { type ClosedWindow, type CursorPoint, NOTHING_SETTLED, Windows } from './window/windows.ts'
 export {
   backoffMs,
   decideRetry,

@@ -19,7 +19,7 @@ export interface Expression {
 }
 export type CompiledExpression = Expression | { readonly kind: 'invalid'; readonly reason: string }
 
-export type Evaluated =
+type Evaluated =
   | { readonly kind: 'value'; readonly value: unknown }
   /** A field that it asks for is not there. */
   | { readonly kind: 'missing'; readonly reason: string }
