@@ -1,7 +1,8 @@
 import { join } from 'node:path'
+import { Client } from '@headrace/sdk'
 import { openStore, type Store } from '@headrace/store'
 import { abortTransaction, createDatabase, eventually, infra, testFolder } from '@headrace/testing'
-import type { WireList, WireStep } from '@headrace/schemas'
+import type { WireList, WireRun, WireStep, WireWait } from '@headrace/schemas'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openGate } from '../harness/gate.ts'
 import { readJournal } from '../harness/journal.ts'
@@ -15,7 +16,7 @@ let url: string
 let store: Store
 let journal: string
 let gate: string
-const workflows = ['asks', 'late', 'loops', 'hurries']
+const workflows = ['asks', 'late', 'loops', 'hurries', 'delegates', 'delegated']
 const startOurWorker = async () =>
   await startWorker({
     gatewayUrl: url,
@@ -191,5 +192,33 @@ describe('a wait', () => {
     await waitOn(url, 'answers/late')
     platform.triggerServices[0] = await restartApp('trigger-service', service!, platform.options)
     expect(await endOf(url, 'hurries', asked)).toMatchObject({ output: { answer: { in: 'time' } } })
+  })
+})
+
+test('a child run asks somebody, and its parent goes on with what it returned, though their worker died meanwhile', async () => {
+  const asked = await send(url, 'delegates/1', {})
+  const { id } = await parked(url, 'delegates', asked)
+  const { data: waits }: WireList<WireWait> = await getJson(`${url}/v1/waits?run_id=${id}`)
+  const child = waits[0]?.child_run_id ?? ''
+  await eventually('the child waits for somebody', async () => {
+    const { waiting_for }: WireRun = await getJson(`${url}/v1/runs/${child}`)
+    return waiting_for.some(({ kind }) => kind === 'resume')
+  })
+  await worker.kill('SIGKILL')
+  worker = await startOurWorker()
+  await new Client({ url }).runs.resumeStep(child, 'ask/somebody', { ok: true })
+  const { status, output } = await endOf(url, 'delegates', asked)
+  expect({ status, output }).toEqual({
+    status: 'completed',
+    output: {
+      aside: expect.any(String),
+      answer: { input: { for: 'delegates/1' }, said: { ok: true } },
+    },
+  })
+  const { aside } = output as { aside: string }
+  expect(await getJson(`${url}/v1/runs/${aside}`)).toMatchObject({
+    status: 'waiting',
+    input: { for: 'nobody' },
+    parent_run_id: id,
   })
 })

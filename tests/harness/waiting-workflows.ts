@@ -69,6 +69,18 @@ export const waitingWorkflows = ({ note, body }: Witness, gate: string) => [
     }
   }),
 
+  /** Starts two runs of another workflow, and waits for one of them. */
+  workflow({ id: 'delegates', triggerOnEvent: 'delegates/**' }, async (ctx, { events }) => {
+    const aside = await ctx.step.invoke('aside', 'delegated', { for: 'nobody' })
+    const answer = await ctx.step.invokeAndWait('child', 'delegated', { for: events[0].topic })
+    return { aside: aside.id, answer }
+  }),
+  /** Waits for somebody. */
+  workflow({ id: 'delegated' }, async (ctx, input) => ({
+    input,
+    said: await ctx.step.suspend('ask/somebody', { timeout: '1h' }),
+  })),
+
   /** Publishes from inside; another workflow follows what it published. */
   workflow({ id: 'publishes', triggerOnEvent: 'publishes/**' }, async (ctx, input) => {
     const { on } = input.events[0].data as Asked
