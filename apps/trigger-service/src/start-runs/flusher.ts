@@ -255,7 +255,7 @@ export class Flusher {
 
   /**
    * Sets aside what is not to become a run (L4): events that their trigger's expressions fail on, and windows that
-   * Postgres would take, but whose run could not be carried to a worker (DESIGN §12).
+   * Postgres would take, but whose run could not be carried to a worker.
    */
   async #withoutBad(entries: readonly FlushEntry[]): Promise<FlushEntry[]> {
     const bad = entries.filter(isBad)

@@ -26,7 +26,7 @@ export async function markChecked(store: Store, refs: readonly WaitRef[]): Promi
 }
 
 /** By `created_at`, the order of the index that holds no others. */
-export const uncheckedStatement = statement(
+const uncheckedStatement = statement(
   'unchecked_waits',
   `select w.run_id, w.key from waits w
    where w.checked_at is null and w.status in ('pending', 'open') and w.created_at < now() - make_interval(secs => $1::float8 / 1000)

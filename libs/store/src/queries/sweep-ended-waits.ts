@@ -7,7 +7,7 @@ import type { WaitRef } from './wait-ref.ts'
  * Ends and cancels do not touch waits: they hold the run, and answers lock waits first. So the waits of runs that have
  * ended, or are gone, are found here, page by page; an ended run stays ended, so looking at it takes no lock.
  */
-export const sweepEndedStatement = statement(
+const sweepEndedStatement = statement(
   'sweep_ended_waits',
   `with page as materialized (
      select w.run_id, w.key from waits w
