@@ -68,7 +68,10 @@ const recordLetter = async (headers: Record<string, string> = {}, value: string 
   })
 
 const act = async (id: string, action: 'redrive' | 'discard', body?: unknown) =>
-  await headrace.call<WireDeadLetter & Problem>(`/v1/dead-letters/${id}/${action}`, { method: 'POST', body })
+  await headrace.call<WireDeadLetter & Omit<Problem, 'status'>>(`/v1/dead-letters/${id}/${action}`, {
+    method: 'POST',
+    body,
+  })
 const shown = async (id: string) => (await headrace.call<WireDeadLetterWhole>(`/v1/dead-letters/${id}`)).body
 const list = async (query: string) =>
   (await headrace.call<WireList<WireDeadLetter> & { scanned: number }>(`/v1/dead-letters?${query}`)).body
