@@ -1,9 +1,9 @@
 import { limits, streamOf, type WaitCommand } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
-import { isolate, withRetries } from '../fault.ts'
+import { withRetries } from '../fault.ts'
 import { run } from '../statement.ts'
 import { type RegisterRow, registerStatement } from './register-waits-statement.ts'
-import { refText } from './wait-ref.ts'
+import { inRounds, type NotTaken, replayMismatch, tooManyOpenWaits } from './wait-rounds.ts'
 
 /** A wait that is registered alone; one for a child run is with its child (start-children). */
 export type LoneWaitCommand = WaitCommand & { wait: Exclude<WaitCommand['wait'], { kind: 'run' }> }
@@ -16,17 +16,7 @@ export interface WaitRequest {
 
 export type WaitRegistration =
   /** It is there, now or long since. */
-  | { kind: 'registered'; status: NonNullable<RegisterRow['status']> }
-  /** The run is not that worker's at that epoch. */
-  | { kind: 'lost' }
-  /** This wait alone cannot be taken; sent again it is refused again. */
-  | { kind: 'refused'; code: string; detail: string }
-
-/**
- * Two first registrations of one wait may meet, and a batch may hold one twice: the one that comes second looks again,
- * and then finds the row.
- */
-const roundsMax = 4
+  { kind: 'registered'; status: NonNullable<RegisterRow['status']> } | NotTaken
 
 /**
  * Registers waits of any number of workers, and answers each at its index. A wait that is there stays as it is. Whoever
@@ -37,43 +27,13 @@ export async function registerWaits(
   requests: WaitRequest[],
   { lookbackMs }: { lookbackMs: number },
 ): Promise<WaitRegistration[]> {
-  const outcomes = new Map<number, WaitRegistration>()
-  let open: Placed[] = requests.map((request, index) => ({ index, request }))
-  for (let round = 0; open.length > 0 && round < roundsMax; round += 1) {
-    const { now, later } = eachWaitOnce(open)
-    const { ok, bad } = await isolate(now, async (part) => await registerPart(store, part, lookbackMs))
-    for (const { item, error } of bad)
-      outcomes.set(item.index, { kind: 'refused', code: 'invalid_field', detail: error.message })
-    const again = ok.flatMap(({ items, result }) => settle(items, result, outcomes))
-    open = [...again, ...later]
-  }
-  return requests.map((_, index) => outcomes.get(index) ?? { kind: 'lost' })
-}
-
-interface Placed {
-  index: number
-  request: WaitRequest
-}
-
-const waitOf = ({ request: { command } }: Placed): string =>
-  refText({ runId: command.run_id, key: command.key })
-
-/** One statement inserts each wait once; another request for it then meets what stands there. */
-function eachWaitOnce(items: Placed[]): { now: Placed[]; later: Placed[] } {
-  const first = new Map<string, Placed>()
-  for (const item of items) if (!first.has(waitOf(item))) first.set(waitOf(item), item)
-  const now = [...first.values()]
-  const chosen = new Set(now)
-  return { now, later: items.filter((item) => !chosen.has(item)) }
-}
-
-async function registerPart(store: Store, items: Placed[], lookbackMs: number): Promise<RegisterRow[]> {
-  if (items.length === 0) return []
-  const values = registerValues(
-    items.map(({ request }) => request),
-    lookbackMs,
-  )
-  return await withRetries(async () => await run<RegisterRow>(store.hot, registerStatement, values))
+  const register = async (part: WaitRequest[]): Promise<RegisterRow[]> =>
+    part.length === 0
+      ? []
+      : await withRetries(
+          async () => await run<RegisterRow>(store.hot, registerStatement, registerValues(part, lookbackMs)),
+        )
+  return await inRounds(requests, register, outcomeOf)
 }
 
 export function registerValues(requests: readonly WaitRequest[], lookbackMs: number): unknown[] {
@@ -124,26 +84,13 @@ function termsOf({ wait }: LoneWaitCommand): Terms {
     : { topic, filter, timeoutMs, mode: 'from_now', modeMs: since.ago_ms }
 }
 
-/** Takes what the statement decided; returns the waits for which another registration was first at the same moment. */
-function settle(items: Placed[], rows: RegisterRow[], outcomes: Map<number, WaitRegistration>): Placed[] {
-  const byWait = new Map(rows.map((row) => [refText({ runId: row.run_id, key: row.key }), row]))
-  const again: Placed[] = []
-  for (const item of items) {
-    const row = byWait.get(waitOf(item))
-    const outcome = row ? outcomeOf(item.request, row) : ({ kind: 'lost' } as const)
-    if (outcome) outcomes.set(item.index, outcome)
-    else again.push(item)
-  }
-  return again
-}
-
 function outcomeOf({ command }: WaitRequest, row: RegisterRow): WaitRegistration | null {
   const { topic, filter } = termsOf(command)
   const asked = describe({ kind: command.wait.kind, topic, filter })
-  if (row.step_kind !== null) return mismatch(command.key, `a step of kind ${row.step_kind}`, asked)
+  if (row.step_kind !== null) return replayMismatch(command.key, `a step of kind ${row.step_kind}`, asked)
   if (row.there_kind !== null) {
     const there = describe({ kind: row.there_kind, topic: row.there_topic, filter: row.there_filter })
-    if (there !== asked) return mismatch(command.key, there, asked)
+    if (there !== asked) return replayMismatch(command.key, there, asked)
   }
   if (row.too_long === true)
     return {
@@ -151,20 +98,9 @@ function outcomeOf({ command }: WaitRequest, row: RegisterRow): WaitRegistration
       code: 'wait_too_long',
       detail: `the wait ${command.key} would last longer than ${limits.waitMsMax / 86_400_000} days, the most there is`,
     }
-  if (row.too_many === true)
-    return {
-      kind: 'refused',
-      code: 'too_many_open_waits',
-      detail: `a run has at most ${limits.openWaitsPerRunMax} open waits`,
-    }
+  if (row.too_many === true) return tooManyOpenWaits
   return row.status === null ? null : { kind: 'registered', status: row.status }
 }
-
-const mismatch = (key: string, there: string, asked: string): WaitRegistration => ({
-  kind: 'refused',
-  code: 'replay_mismatch',
-  detail: `under the key ${key} stands ${there}, and the code now asks for ${asked}`,
-})
 
 function describe(wait: { kind: string; topic: string | null; filter: string | null }): string {
   const topic = wait.topic === null ? '' : ` on ${wait.topic}`

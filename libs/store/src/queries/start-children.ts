@@ -1,13 +1,13 @@
-import { type InvokeCommand, limits, type WaitCommand } from '@headrace/schemas'
+import type { InvokeCommand, WaitCommand } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
-import { isolate, withRetries } from '../fault.ts'
+import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { newRunIds } from '../run-id.ts'
 import { run } from '../statement.ts'
 import type { WaitRegistration } from './register-waits.ts'
 import { type StartChildRow, startChildrenStatement } from './start-children-statement.ts'
 import type { TaskSeed } from './task-seed.ts'
-import { refText } from './wait-ref.ts'
+import { inRounds, replayMismatch, tooManyOpenWaits } from './wait-rounds.ts'
 
 /** The wait of a step that starts a child run and waits for its end. */
 export type RunWaitCommand = WaitCommand & { wait: Extract<WaitCommand['wait'], { kind: 'run' }> }
@@ -29,9 +29,6 @@ export interface StartedChildren {
   queued: TaskSeed[]
 }
 
-/** Of two first requests for one child the second one looks again, and then finds it. */
-const roundsMax = 4
-
 /**
  * Starts child runs, each once for its parent and step, and registers the waits of the steps that wait for theirs. A
  * request that comes again finds what the first one did. `nowMs`: Postgres's time, by which the ids of runs are made.
@@ -41,54 +38,19 @@ export async function startChildren(
   requests: readonly ChildRequest[],
   { nowMs }: { nowMs: number },
 ): Promise<StartedChildren> {
-  const outcomes = new Map<number, StartedChild>()
   const queued: TaskSeed[] = []
-  let open = requests.map((request, index): Placed => ({ index, request }))
-  for (let round = 0; open.length > 0 && round < roundsMax; round += 1) {
-    const { now, later } = eachChildOnce(open)
-    const { ok, bad } = await isolate(now, async (part) => await startPart(store, part, nowMs))
-    for (const { item, error } of bad)
-      outcomes.set(item.index, { kind: 'refused', code: 'invalid_field', detail: error.message })
-    const again: Placed[] = []
-    for (const { items, result } of ok) {
-      const rows = new Map(result.map((row) => [refText({ runId: row.run_id, key: row.key }), row]))
-      for (const item of items) {
-        const row = rows.get(childOf(item))
-        const seed = row && seedOf(row)
-        if (seed) queued.push(seed)
-        const outcome = row ? outcomeOf(item.request, row) : ({ kind: 'lost' } as const)
-        if (outcome) outcomes.set(item.index, outcome)
-        else again.push(item)
-      }
-    }
-    open = [...again, ...later]
+  const start = async (part: ChildRequest[]): Promise<StartChildRow[]> => {
+    const rows = await startPart(store, part, nowMs)
+    queued.push(...rows.flatMap((row) => seedOf(row) ?? []))
+    return rows
   }
-  return { outcomes: requests.map((_, index) => outcomes.get(index) ?? { kind: 'lost' }), queued }
+  return { outcomes: await inRounds(requests, start, outcomeOf), queued }
 }
 
-interface Placed {
-  index: number
-  request: ChildRequest
-}
-
-const childOf = ({ request: { command } }: Placed): string =>
-  refText({ runId: command.run_id, key: command.key })
-
-function eachChildOnce(items: Placed[]): { now: Placed[]; later: Placed[] } {
-  const first = new Map<string, Placed>()
-  for (const item of items) if (!first.has(childOf(item))) first.set(childOf(item), item)
-  const now = [...first.values()]
-  const chosen = new Set(now)
-  return { now, later: items.filter((item) => !chosen.has(item)) }
-}
-
-async function startPart(store: Store, items: Placed[], nowMs: number): Promise<StartChildRow[]> {
-  if (items.length === 0) return []
-  const childIds = newRunIds(items.length, nowMs)
-  const values = startChildrenValues(
-    items.map(({ request }) => request),
-    childIds,
-  )
+async function startPart(store: Store, requests: ChildRequest[], nowMs: number): Promise<StartChildRow[]> {
+  if (requests.length === 0) return []
+  const childIds = newRunIds(requests.length, nowMs)
+  const values = startChildrenValues(requests, childIds)
   return await withPartitions(
     store,
     childIds,
@@ -97,10 +59,7 @@ async function startPart(store: Store, items: Placed[], nowMs: number): Promise<
   )
 }
 
-export function startChildrenValues(
-  requests: readonly ChildRequest[],
-  childIds: readonly string[],
-): unknown[] {
+function startChildrenValues(requests: readonly ChildRequest[], childIds: readonly string[]): unknown[] {
   const children = requests.map(({ workerId, command }) => ({
     ...command,
     workerId,
@@ -135,10 +94,10 @@ function outcomeOf({ command }: ChildRequest, row: StartChildRow): StartedChild 
   const there = describe(row.there_kind === 'run', row.there_workflow ?? workflow)
   const isThere = row.there_kind === 'run' || row.there_child !== null
   if (row.there_kind !== null && row.there_kind !== 'run')
-    return mismatch(command.key, `a wait of kind ${row.there_kind}`, asked)
-  if (isThere && there !== asked) return mismatch(command.key, there, asked)
+    return replayMismatch(command.key, `a wait of kind ${row.there_kind}`, asked)
+  if (isThere && there !== asked) return replayMismatch(command.key, there, asked)
   if (!isThere && row.step_kind !== null)
-    return mismatch(command.key, `a step of kind ${row.step_kind}`, asked)
+    return replayMismatch(command.key, `a step of kind ${row.step_kind}`, asked)
   const childRunId = row.there_child ?? row.id
   if (waits && (isThere || row.made === true))
     return { kind: 'registered', status: row.there_status ?? 'open' }
@@ -149,20 +108,8 @@ function outcomeOf({ command }: ChildRequest, row: StartChildRow): StartedChild 
       code: 'workflow_not_found',
       detail: `there is no workflow ${workflow}: start a worker that has it`,
     }
-  if (row.too_many === true)
-    return {
-      kind: 'refused',
-      code: 'too_many_open_waits',
-      detail: `a run has at most ${limits.openWaitsPerRunMax} open waits`,
-    }
-  return null
+  return row.too_many === true ? tooManyOpenWaits : null
 }
-
-const mismatch = (key: string, there: string, asked: string): StartedChild => ({
-  kind: 'refused',
-  code: 'replay_mismatch',
-  detail: `under the key ${key} stands ${there}, and the code now asks for ${asked}`,
-})
 
 const describe = (waits: boolean, workflow: string): string =>
   waits ? `a wait for a run of ${workflow}` : `a run of ${workflow} that is not waited for`
