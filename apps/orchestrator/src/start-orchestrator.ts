@@ -106,7 +106,14 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
 
   const counts = orchestratorMetrics(metrics)
   const { prefix } = config.kafka
-  const { dispatcher, watch, events, childEnds } = runParts({ store, broker, prefix, counts, activity, ...shared })
+  const { dispatcher, watch, events, childEnds } = runParts({
+    store,
+    broker,
+    prefix,
+    counts,
+    activity,
+    ...shared,
+  })
   const serverClock = createServerClock(store, clock)
   const waiting = waitParts({ store, broker, config, serverClock, events, counts, ...shared })
   const { delayed, timeOuts } = runTimers({ store, serverClock, events, ...shared })

@@ -25,10 +25,11 @@ export type Deed =
   | { do: 'fetch'; owner: number; at: number | null; offsets: number }
   | { do: 'trouble'; trouble: Trouble }
   | {
-      do: 'compact' | 'adopt' | 'head' | 'flushed' | 'progress' | 'die' | 'resize' | 'turn'
+      do: 'adopt' | 'head' | 'flushed' | 'progress' | 'die' | 'resize' | 'turn'
       owner: number
       pick: number
     }
+  | { do: 'compact'; pick: number }
   | { do: 'retain' }
 
 /**

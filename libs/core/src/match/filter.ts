@@ -14,7 +14,7 @@ export interface Filter {
 export type CompiledFilter = Filter | { kind: 'invalid'; reason: string }
 
 /** `missing`: a field that it asks for is not there, so it does not pass. */
-export type FilterAnswer =
+type FilterAnswer =
   | { readonly kind: 'passes' }
   | { readonly kind: 'does_not_pass' }
   | { readonly kind: 'missing' | 'failed'; readonly reason: string }
