@@ -4,19 +4,21 @@ import { WaitTimeoutError } from '../src/errors/step-error.ts'
 import type { WorkflowContext } from '../src/workflow/context.ts'
 
 /**
- * A workflow made of steps, publishes, sleeps and waits, in sequence, side by side and in races. It is evaluated over
+ * A workflow made of steps, publishes, sleeps, waits and child runs, in sequence, side by side and in races. It is evaluated over
  * leaves that somebody else provides: `ctx.step` in a run, what is stored in the reference.
  */
+/** Leaves that are their key alone. `child`: an invoke that waits; `ask`: a wait for somebody. */
+type PlainKind = 'run' | 'value' | 'publish' | 'invoke' | 'sleep' | 'child' | 'ask'
+
 export type Program =
-  | { kind: 'run' | 'value' | 'publish' | 'sleep' }
+  | { kind: PlainKind }
   | { kind: 'wait'; topic: number; timeoutMs: number }
   /** So many waits on a topic of its own, a step after each. */
   | { kind: 'loop'; times: number }
   | { kind: 'seq' | 'all' | 'race'; of: Program[] }
 
 export type Leaf =
-  | { kind: 'run' | 'value' | 'publish' | 'sleep'; key: string }
-  | { kind: 'wait'; key: string; topic: string; timeoutMs: number }
+  { kind: PlainKind; key: string } | { kind: 'wait'; key: string; topic: string; timeoutMs: number }
 
 /** Timeouts end a wait only where the schedule lets so much time pass. */
 const HOUR_MS = 3_600_000
@@ -25,12 +27,15 @@ const wait = fc
   .tuple(fc.nat(1), fc.constantFrom(HOUR_MS, 24 * HOUR_MS))
   .map(([topic, timeoutMs]): Program => ({ kind: 'wait', topic, timeoutMs }))
 const loop = fc.integer({ min: 2, max: 4 }).map((times): Program => ({ kind: 'loop', times }))
-const plain = (kind: 'run' | 'value' | 'publish' | 'sleep') => fc.constant<Program>({ kind })
+const plain = (kind: PlainKind) => fc.constant<Program>({ kind })
 const leaf: fc.Arbitrary<Program> = fc.oneof(
   { weight: 3, arbitrary: plain('run') },
   { weight: 1, arbitrary: plain('value') },
   { weight: 1, arbitrary: plain('publish') },
   { weight: 1, arbitrary: plain('sleep') },
+  { weight: 1, arbitrary: plain('invoke') },
+  { weight: 1, arbitrary: plain('child') },
+  { weight: 1, arbitrary: plain('ask') },
   { weight: 5, arbitrary: wait },
   { weight: 2, arbitrary: loop },
 )
@@ -107,11 +112,18 @@ export async function stepOf(
     const { sequenceId } = await ctx.step.publishEvent(key, { topic: 'published/by-runs', data: key })
     return `published ${sequenceId}`
   }
-  if (!('topic' in called)) {
+  if (called.kind === 'invoke') {
+    const { id } = await ctx.step.invoke(key, 'child', key)
+    return `invoked ${id}`
+  }
+  if (called.kind === 'sleep') {
     await ctx.step.sleep(key, '1h')
     return 'slept'
   }
   try {
+    if (called.kind === 'child')
+      return String(await ctx.step.invokeAndWait(key, 'child', key, { timeout: '1d' }))
+    if (called.kind === 'ask') return String(await ctx.step.suspend(key))
     const { topic, timeoutMs } = called
     const { sequenceId } = await ctx.step.waitForEvent(key, { topic, timeout: timeoutMs / 1_000 })
     return `event ${sequenceId}`
@@ -124,9 +136,10 @@ export async function stepOf(
 /** The same text, from what is stored. */
 export function storedText({ step_kind, output, error }: StoredStep): string {
   if (error !== null) return 'timed out'
-  const value = JSON.parse(output ?? 'null') as { sequence_id: number } | string
+  const value = JSON.parse(output ?? 'null') as { sequence_id: number } | { run_id: string } | string
   if (step_kind === 'time') return 'slept'
   if (typeof value === 'string') return value
+  if ('run_id' in value) return `invoked ${value.run_id}`
   return `${step_kind === 'event' ? 'event' : 'published'} ${value.sequence_id}`
 }
 

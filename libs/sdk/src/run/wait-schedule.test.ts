@@ -56,6 +56,7 @@ interface Handed {
 
 /** One try of the handler: what was stored when it began with a claim, and what its code was handed. */
 interface Life {
+  epoch: number
   /** Its code threw, perhaps where nobody looked: then it called less than was stored. */
   threw: boolean
   storedFirst: Handed[]
@@ -107,7 +108,8 @@ class Trial {
   }
 
   #beginLife(storedFirst: Handed[]): void {
-    this.lives.push({ threw: false, storedFirst, handed: [], before: new Map() })
+    const { epoch } = this.bench.run
+    this.lives.push({ epoch, threw: false, storedFirst, handed: [], before: new Map() })
   }
 
   #begunLife(): Life {
@@ -148,9 +150,17 @@ class Trial {
     bench.claim()
   }
 
+  /** Something happens outside: an event comes, a child ends, somebody answers. */
   emit(choice: number): void {
-    const topic = this.#topics[choice % this.#topics.length]
-    if (topic !== undefined) this.bench.orchestrator.emit(topic, null)
+    const { orchestrator, run } = this.bench
+    const acts = this.#topics.map((topic) => () => orchestrator.emit(topic, null))
+    for (const { key, kind, wake, resumedWith } of run.waits.values()) {
+      const text = `${key} said ${orchestrator.log.length}`
+      if (wake !== null) continue
+      if (kind === 'run') acts.push(() => orchestrator.endChild(run.id, key, { output: text }))
+      if (kind === 'resume' && resumedWith === null) acts.push(() => orchestrator.resume(run.id, key, text))
+    }
+    acts[choice % Math.max(1, acts.length)]?.()
   }
 
   async play(one: Move): Promise<void> {
@@ -238,7 +248,7 @@ function loopsOf(program: Program, path = 'p'): { path: string; times: number }[
 }
 
 test('whatever dies and whatever order answers come in: every replay takes the branch that is stored, no stored body runs again, nothing waits for ever', async () => {
-  const met = { threw: 0, suspended: 0, raced: 0, lives: 0, timedOut: 0, answers: 0 }
+  const met = { children: 0, threw: 0, suspended: 0, raced: 0, lives: 0, timedOut: 0, answers: 0 }
   await fc.assert(
     fc.asyncProperty(
       anyProgram,
@@ -254,12 +264,18 @@ test('whatever dies and whatever order answers come in: every replay takes the b
 
         const stored = inOrder(bench.run.steps.values())
         expect(bench.result()).toBe(await referenceOf(program, stored))
-        const place = new Map(stored.map((step, index) => [`${step.key} ${storedText(step)}`, index]))
-        for (const { threw, storedFirst, handed } of trial.lives) {
+        const place = new Map(
+          stored.map((step, index) => [`${step.key} ${storedText(step)}`, { index, epoch: step.epoch }]),
+        )
+        for (const { epoch, threw, storedFirst, handed } of trial.lives) {
           // What was stored is handed out first, whole and in its order, as far as this life came.
           const first = threw ? [] : storedFirst
           expect(handed.slice(0, first.length)).toEqual(first.slice(0, handed.length))
-          const places = handed.flatMap(({ key, text }) => place.get(`${key} ${text}`) ?? [])
+          // The id of a child is the same again where it was not stored the first time: only what this life could know.
+          const places = handed.flatMap(({ key, text }) => {
+            const there = place.get(`${key} ${text}`)
+            return there === undefined || there.epoch > epoch ? [] : there.index
+          })
           expect(places).toEqual([...places].sort((a, b) => a - b))
         }
         // A loop sees its topic's events in order, none twice and none left out.
@@ -270,6 +286,10 @@ test('whatever dies and whatever order answers come in: every replay takes the b
             .filter((text) => text !== 'timed out')
           expect(taken).toEqual(events.slice(0, taken.length).map((event) => `event ${event.sequence_id}`))
         }
+        // One child for each step that starts one, however often it was asked for.
+        const children = [...bench.orchestrator.runs.values()].flatMap(({ parent }) => parent?.key ?? [])
+        expect(children).toEqual([...new Set(children)])
+        met.children += children.length
         met.suspended += bench.stats.runsSuspended
         met.lives += trial.lives.length
         met.threw += trial.lives.filter(({ threw }) => threw).length
