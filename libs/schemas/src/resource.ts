@@ -1,3 +1,4 @@
+import type { WireEvent } from './event.ts'
 import type { RunStatus } from './run.ts'
 
 /** Shapes of the read side of the HTTP contract (docs/api.md). Lists are `{"data":[…],"next_cursor":"…"|null}`. */
@@ -119,4 +120,29 @@ export interface WireWait {
   child_run_id: string | null
   created_at: string
   answered_at: string | null
+}
+
+/** What a trigger made of an event. */
+export interface WireOutcome {
+  trigger: string
+  outcome:
+    | 'run'
+    | 'open_window'
+    | 'no_match'
+    | 'filtered'
+    | 'repeat'
+    | 'before_cursor'
+    | 'not_read_yet'
+    | 'dead_letter'
+  run_id: string | null
+  detail: string | null
+}
+
+export interface WireExplanation {
+  /** Null where the record is no event. */
+  event: WireEvent | null
+  unreadable: { reason: string; detail: string } | null
+  triggers: WireOutcome[]
+  /** The waits that it answered. */
+  waits: { run_id: string; key: string }[]
 }

@@ -49,6 +49,8 @@ create index waits_live on waits (run_id, key) where status in ('pending', 'open
 create index waits_unchecked on waits (created_at) where checked_at is null and status in ('pending', 'open');
 create index waits_due on waits (kind, expires_at) where status in ('pending', 'open');
 create index waits_pending on waits (stream, since) where status = 'pending';
+-- Which waits an event answered. Waits that no event answers pay the test of the predicate only.
+create index waits_answered on waits (stream, answered_partition, answered_offset) where answered_offset is not null;
 create index waits_child on waits (child_run_id) where kind = 'run' and status in ('pending', 'open');
 
 -- Copies of events on waited streams, hourly by the event's time, which is part of the key. The key is the order in which

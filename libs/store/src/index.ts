@@ -6,6 +6,7 @@ export { dropOldResponses, responseAgeMsMax, responseAheadMsMax } from './respon
 export { dropOrTrimPartitions, type Retention, retentionDefault, type RetentionOutcome } from './retention.ts'
 export { newRunIds, runIdTime } from './run-id.ts'
 export { createServerClock, type ServerClock } from './server-clock.ts'
+export { storableName } from './storable-name.ts'
 
 export {
   answerFromResponses,
@@ -50,6 +51,12 @@ export {
 } from './queries/dead-letter-decisions.ts'
 export { enterEventIds, type EventIdEntry, type EventPosition, isAt } from './queries/enter-event-ids.ts'
 export { incarnationsOf, recalledEventIds, sweptEventIds, type SweptTo } from './queries/event-id-sweeps.ts'
+export {
+  answeredBy,
+  type EventRun,
+  firstPositionOf,
+  runsWithEvent,
+} from './queries/explain-event.ts'
 export {
   type CursorMove,
   type CursorName,

@@ -87,7 +87,7 @@ describe('a request that fits no route of the gateway', () => {
     ['DELETE', '/v1/events', 405, 'method_not_allowed', 'GET, HEAD, POST'],
     ['POST', '/v1/streams/orders', 405, 'method_not_allowed', 'DELETE, GET, HEAD, PUT'],
     ['PATCH', '/v1/status', 405, 'method_not_allowed', 'GET, HEAD'],
-    ['GET', '/v1/events/orders/0/1/explain', 404, 'not_found', undefined],
+    ['GET', '/v1/events/orders/0/1/explained', 404, 'not_found', undefined],
     ['GET', '/v1/events/orders', 404, 'not_found', undefined],
     ['GET', '/v2/events', 404, 'not_found', undefined],
     ['GET', '/', 404, 'not_found', undefined],

@@ -5,8 +5,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { endToEndHeaders } from './hop-headers.ts'
 import type { OrchestratorLink } from './orchestrator-link.ts'
 
-/** What the gateway answers itself, whole: nothing below these is another app's. */
+/** What the gateway answers itself: nothing below these is another app's, but what became of an event. */
 const OWN_PATHS = ['/v1/events', '/v1/streams', '/v1/status']
+const EXPLAIN = /^\/v1\/events\/[^/]+\/[^/]+\/[^/]+\/explain$/
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
 
 export interface PassThroughParts {
@@ -41,7 +42,8 @@ export function guardOwnPaths(app: FastifyInstance): void {
   })
   app.addHook('onRequest', (request, _reply, done) => {
     const path = request.url.split('?', 1)[0] ?? ''
-    if (request.routeOptions.url !== '/v1/*' || !OWN_PATHS.some((own) => isBelow(path, own))) return done()
+    const isPassedOn = EXPLAIN.test(path) || !OWN_PATHS.some((own) => isBelow(path, own))
+    if (request.routeOptions.url !== '/v1/*' || isPassedOn) return done()
     const allow = methods.of(path)
     if (allow.length === 0)
       return done(new ProblemError('not_found', `There is no ${path.slice(0, 200)} here`))

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ApiContext } from '../context.ts'
 import { deadLetterRoutes } from './dead-letter-routes.ts'
+import { explainRoute } from './explain-route.ts'
 import { resourceRoutes } from './resource-routes.ts'
 import { runRoutes } from './run-routes.ts'
 import { steeringRoutes } from './steering-routes.ts'
@@ -15,6 +16,7 @@ export function apiRoutes(app: FastifyInstance, context: ApiContext): void {
   triggerRoutes(app, context)
   waitRoutes(app, context)
   deadLetterRoutes(app, context)
+  explainRoute(app, context)
   resourceRoutes(app, context)
   statusRoutes(app, context)
 }

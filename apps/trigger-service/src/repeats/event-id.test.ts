@@ -1,7 +1,8 @@
 import { asEventId, type EventRecord, limits } from '@headrace/schemas'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { entryOf, storableName } from './event-id.ts'
+import { storableName } from '@headrace/store'
+import { entryOf } from './event-id.ts'
 
 const event = (over: Partial<Omit<EventRecord, 'id'>> & { id?: string } = {}): EventRecord => ({
   source: 'till',

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto'
 import { type EventRecord, limits } from '@headrace/schemas'
-import type { EventIdEntry } from '@headrace/store'
+import { type EventIdEntry, storableName } from '@headrace/store'
 
 /** 24 h by the log's time: so far apart a second event with the id of another is known for a repeat, and as a rule longer. */
 export const REPEATS_KNOWN_MS = 24 * 3_600_000
@@ -32,19 +31,3 @@ function runOf(source: string, id: string): string | null {
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-
-const HASH_PREFIX = 'sha256:'
-
-/**
- * An id or source as it stands in a key of Postgres: as it is, unless it is longer than the gateway lets pass, holds what
- * text cannot, or looks like a hash itself; then its hash. So two that differ never fall together, unlike cut ones.
- */
-export function storableName(name: string): string {
-  const isStorable =
-    name.length <= limits.idCharactersMax &&
-    !name.includes('\u0000') &&
-    !name.startsWith(HASH_PREFIX) &&
-    name.isWellFormed()
-  // UTF-16, which is what the string is: UTF-8 has no halves of surrogate pairs, and would make one of two of them.
-  return isStorable ? name : HASH_PREFIX + createHash('sha256').update(name, 'utf16le').digest('hex')
-}
