@@ -60,6 +60,7 @@ describe('the list of waits', () => {
           lookback_truncated: false,
           unverified: false,
           answer: null,
+          child_run_id: null,
           created_at: expect.stringMatching(/Z$/),
           answered_at: null,
         },

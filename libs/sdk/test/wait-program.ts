@@ -121,9 +121,7 @@ export async function stepOf(
     return 'slept'
   }
   try {
-    if (called.kind === 'child')
-      return String(await ctx.step.invokeAndWait(key, 'child', key, { timeout: '1d' }))
-    if (called.kind === 'ask') return String(await ctx.step.suspend(key))
+    if (!('topic' in called)) return String(await saidTo(ctx, called))
     const { topic, timeoutMs } = called
     const { sequenceId } = await ctx.step.waitForEvent(key, { topic, timeout: timeoutMs / 1_000 })
     return `event ${sequenceId}`
@@ -132,6 +130,11 @@ export async function stepOf(
     throw error
   }
 }
+
+const saidTo = async (ctx: WorkflowContext, { kind, key }: Leaf): Promise<unknown> =>
+  kind === 'child'
+    ? await ctx.step.invokeAndWait(key, 'child', key, { timeout: '1d' })
+    : await ctx.step.suspend(key)
 
 /** The same text, from what is stored. */
 export function storedText({ step_kind, output, error }: StoredStep): string {

@@ -59,7 +59,25 @@ describe('a command is refused alone', () => {
     },
   )
 
-  test('a wait or a publish whose key text columns cannot hold', () => {
+  const child = (input: string, key = 'child'): Command[] => [
+    { kind: 'invoke', ...ref, key, workflow: 'report', input },
+    {
+      kind: 'wait',
+      ...ref,
+      key,
+      seen: 0,
+      wait: { kind: 'run', workflow: 'report', input, timeout_ms: 1_000 },
+    },
+  ]
+
+  test('a child run whose input is over its limit, measured in bytes', () => {
+    for (const command of child(`"${'é'.repeat(limits.runInputBytesMax / 2)}"`))
+      expect(commandFault(command)).toMatchObject({ kind: 'refused', code: 'run_input_too_large' })
+  })
+
+  test('a wait, a publish or an invoke whose key text columns cannot hold', () => {
+    for (const command of child('null', 'a\u0000'))
+      expect(commandFault(command)).toMatchObject({ code: 'invalid_field' })
     expect(commandFault(wait(null, 'a\u0000'))).toMatchObject({ code: 'invalid_field' })
     expect(commandFault(publish('a\ud800'))).toMatchObject({ code: 'invalid_field' })
   })
@@ -68,6 +86,15 @@ describe('a command is refused alone', () => {
     expect(commandFault(wait('event.data.total > 50'))).toBeNull()
     expect(commandFault(wait(null))).toBeNull()
     expect(commandFault(publish('send'))).toBeNull()
+    expect(child('{}').map(commandFault)).toEqual([null, null])
+    const ask: Command = {
+      kind: 'wait',
+      ...ref,
+      key: 'ask',
+      seen: 0,
+      wait: { kind: 'resume', timeout_ms: 1 },
+    }
+    expect(commandFault(ask)).toBeNull()
     expect(commandFault({ kind: 'suspend', ...ref, seen: 0 })).toBeNull()
     expect(commandFault({ kind: 'look', ...ref, seen: 0 })).toBeNull()
     expect(commandFault(step('charge 🚰'))).toBeNull()

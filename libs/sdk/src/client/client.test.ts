@@ -307,6 +307,19 @@ describe('runs', () => {
     expect(seen.map(({ url }) => url)).toEqual(['/v1/runs/r1/retry', '/v1/runs/r2?wait=30000ms'])
   })
 
+  test('whose step waits for somebody are resumed, also when the first answer was lost', async () => {
+    answers = [() => 'hang_up', ok({}), ok({}), refuse(409, 'wait_settled', false)]
+    await client.runs.resumeStep('r1', 'ask/ann', { ok: true })
+    await client.runs.resumeStep('r1', 'ask', undefined)
+    await expect(client.runs.resumeStep('r1', 'ask', 2)).rejects.toMatchObject({ code: 'wait_settled' })
+    expect(seen.map(({ method, url, body }) => [method, url, body])).toEqual([
+      ['POST', '/v1/runs/r1/steps/ask%2Fann/resume', { data: { ok: true } }],
+      ['POST', '/v1/runs/r1/steps/ask%2Fann/resume', { data: { ok: true } }],
+      ['POST', '/v1/runs/r1/steps/ask/resume', { data: null }],
+      ['POST', '/v1/runs/r1/steps/ask/resume', { data: 2 }],
+    ])
+  })
+
   test('may be started with a delay', async () => {
     answers = [ok({}, 201)]
     await client.runs.start('w', null, { delay: '10m' })
