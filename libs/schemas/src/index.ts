@@ -32,6 +32,7 @@ export {
   type WireDeadLetterWhole,
 } from './dead-letter.ts'
 export { type FieldFault, type Problem, type ProblemCode, ProblemError, problems } from './problem.ts'
+export { parseCommandsRequest } from './commands-request.ts'
 export { faultsOf, jsonPointer, parseOrProblem } from './validate.ts'
 export { isExact, parseExactJson } from './exact-json.ts'
 export {

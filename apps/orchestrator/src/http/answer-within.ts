@@ -11,6 +11,9 @@ export const WORKER_ANSWER_MS = 3_000
 /** Publishes go in requests of their own, which no lease hangs on: Postgres's time and then Kafka's, and some air. */
 export const PUBLISH_ANSWER_MS = 10_000
 
+/** Nobody reads it. Without one, each request would make an error with a stack. */
+const ANSWERED = Symbol('answered')
+
 const postgresLate = (ms: number): ProblemError =>
   new ProblemError(
     'postgres_unavailable',
@@ -42,6 +45,6 @@ export async function answerWithin<Result>(
   try {
     return await Promise.race([working, tooLate])
   } finally {
-    answered.abort()
+    answered.abort(ANSWERED)
   }
 }

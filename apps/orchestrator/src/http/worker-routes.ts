@@ -1,9 +1,9 @@
 import { noQuery, parseQuery, parseTrustedShapeJson, takeJson } from '@headrace/http'
 import {
   type CommandsReply,
-  commandsRequestSchema,
   type HeartbeatReply,
   heartbeatRequestSchema,
+  parseCommandsRequest,
   parseOrProblem,
   type RegisterReply,
   registerRequestSchema,
@@ -77,7 +77,7 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     config: { scope: 'worker' },
     bodyLimit: COMMANDS_BYTES_MAX,
     handler: async (request): Promise<CommandsReply> => {
-      const body = parseOrProblem(commandsRequestSchema, request.body)
+      const body = parseCommandsRequest(request.body)
       const answering = async (late: AbortSignal) => await desk.answer(body, late)
       const publishes = body.commands.some(({ kind }) => kind === 'publish')
       return {
