@@ -4,7 +4,7 @@ import { type DeadLetterDecision, deadLetterDecisions, type Store } from '@headr
 import { readNewestFirst } from './newest-first.ts'
 
 /** All conditions hold together; null asks for nothing. */
-export interface DeadLetterFilter {
+interface DeadLetterFilter {
   reason: string | null
   trigger: string | null
   status: DeadLetterDecision['status'] | null
@@ -40,7 +40,7 @@ export interface ListDeadLetters {
 }
 
 /** A rare dead letter must not keep a caller waiting for the whole topic: the page ends, and the next goes on. */
-export const SCAN_RECORDS_MAX = 10_000
+const SCAN_RECORDS_MAX = 10_000
 export const SCAN_MS_MAX = 2_000
 
 /** One page, the newest first. A topic that nobody has written to or made has none. */

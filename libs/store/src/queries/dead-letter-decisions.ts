@@ -36,7 +36,7 @@ interface DecisionRow {
   decided_by: string | null
 }
 
-export const undecided: DeadLetterDecision = {
+const undecided: DeadLetterDecision = {
   status: 'open',
   runId: null,
   reason: null,
