@@ -136,10 +136,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     ...housekeeping({ broker, config, serverClock, ...shared }),
     runGauges({ store, ...shared }),
   ]
-  for (const part of parts) {
-    part.start()
-    onStop(async () => await part.stop())
-  }
+  begin(parts, onStop)
 
   const endOffsets = createEndOffsets(broker, prefix, clock)
   const api: ApiContext = {
@@ -162,6 +159,13 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     'serving',
   )
   return { url, managementUrl: management.url }
+}
+
+function begin(parts: readonly Part[], onStop: ServiceContext['onStop']): void {
+  for (const part of parts) {
+    part.start()
+    onStop(async () => await part.stop())
+  }
 }
 
 interface RunPartsOptions {
