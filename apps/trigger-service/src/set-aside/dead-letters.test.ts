@@ -68,6 +68,17 @@ describe('a dead letter', () => {
     ])
   })
 
+  it('keeps what redriving it takes: a record’s key, a window’s incarnation, and no foreign header for one of ours', async () => {
+    const { sent, put } = deadLetters([])
+    const key = Buffer.from('customer')
+    const window = { ...letter, triggerId: 't', incarnation: 2, headers: {} }
+    await put([{ ...letter, key, headers: { trigger_id: 'foreign', color: 'red' } }, window])
+    const [record, run] = sent.flat().map(({ headers }) => headers)
+    expect(record).toMatchObject({ record_key: key, color: 'red' })
+    expect(record).not.toHaveProperty('trigger_id')
+    expect(run).toMatchObject({ trigger_id: 't', incarnation: '2' })
+  })
+
   it('is written again until it is acked, and only those that were not', async () => {
     const { sent, put } = deadLetters([[written, unknown], [unknown], [written]])
     await put([letter, { ...letter, offset: 42 }])
