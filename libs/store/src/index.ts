@@ -51,12 +51,7 @@ export {
 } from './queries/dead-letter-decisions.ts'
 export { enterEventIds, type EventIdEntry, type EventPosition, isAt } from './queries/enter-event-ids.ts'
 export { incarnationsOf, recalledEventIds, sweptEventIds, type SweptTo } from './queries/event-id-sweeps.ts'
-export {
-  answeredBy,
-  type EventRun,
-  firstPositionOf,
-  runsWithEvent,
-} from './queries/explain-event.ts'
+export { answeredBy, type EventRun, firstPositionOf, runsWithEvent } from './queries/explain-event.ts'
 export {
   type CursorMove,
   type CursorName,
