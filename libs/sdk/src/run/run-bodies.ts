@@ -164,5 +164,6 @@ function refused(key: string, what: string, { code, detail }: { code: string; de
   return { output: null, error: JSON.stringify(storedErrorOf(error, key)), attempts: 1 }
 }
 
-const isSameResult = (stored: StoredStep, sent: StepCommand): boolean =>
+/** The code that went on with what was sent has what is stored. */
+export const isSameResult = (stored: StoredStep, sent: StepCommand): boolean =>
   stored.step_kind === sent.step_kind && stored.output === sent.output && stored.error === sent.error

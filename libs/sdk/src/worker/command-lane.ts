@@ -1,6 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as immediate, setTimeout as delay } from 'node:timers/promises'
 import { backoffMs } from '@headrace/core'
 import { type Command, type CommandReply, type CommandsReply, limits } from '@headrace/schemas'
+import { isSameResult } from '../run/run-bodies.ts'
 import type { Logger } from '../run/run-host.ts'
 import { bodyOf, type HttpAnswer, problemOf } from './http-exchange.ts'
 import type { OrchestratorRoute } from './orchestrator-route.ts'
@@ -31,12 +32,20 @@ const BATCH_BYTES_MAX = limits.requestBytesMax / 2
 const COMMAND_BYTES = 400
 const resendDelays = { initialDelayMs: 50, factor: 2, maxDelayMs: 1_000, jitter: 0.5 }
 
-/** Commands gathered while one request of the lane is under way; no delay on purpose. */
+/**
+ * Commands gathered while one request of the lane is under way; no delay on purpose.
+ *
+ * The next request is made only once the answers to this one have been acted upon. And where an answer says that another
+ * result stands for a step, a `complete` of its run that is gathered already, built on the other value, is refused here,
+ * as the orchestrator refuses it when the two share a request.
+ */
 export class CommandLane {
   readonly #params: CommandLaneParams
   readonly #closed = new AbortController()
   #gathered: Waiting[] = []
   #inFlight: Waiting[] = []
+  /** Runs of which a step of the request just answered met another result. */
+  readonly #conflicting = new Set<string>()
   #busy = false
 
   constructor(params: CommandLaneParams) {
@@ -47,8 +56,8 @@ export class CommandLane {
     return this.#gathered.length + this.#inFlight.length
   }
 
-  async send(command: Command): Promise<CommandReply> {
-    return await new Promise((resolve, reject) => {
+  send(command: Command): Promise<CommandReply> {
+    return new Promise((resolve, reject) => {
       if (this.#closed.signal.aborted) return reject(new LinkClosedError('the link is closed'))
       this.#gathered.push({ command, resolve, reject })
       if (this.#busy) return
@@ -77,9 +86,23 @@ export class CommandLane {
       this.#inFlight = this.#takeBatch()
       await this.#exchange(this.#inFlight)
       this.#inFlight = []
+      await immediate()
+      this.#refuseConflicting()
     }
     this.#busy = false
     this.#params.onIdle()
+  }
+
+  #refuseConflicting(): void {
+    if (this.#conflicting.size === 0) return
+    const refused = new Set(this.#gathered.filter((waiting) => this.#isBuiltOnConflict(waiting)))
+    this.#gathered = this.#gathered.filter((waiting) => !refused.has(waiting))
+    this.#conflicting.clear()
+    for (const { resolve } of refused) resolve(CONFLICT)
+  }
+
+  #isBuiltOnConflict({ command }: Waiting): boolean {
+    return command.kind === 'complete' && this.#conflicting.has(runOf(command))
   }
 
   #takeBatch(): Waiting[] {
@@ -107,9 +130,12 @@ export class CommandLane {
       if (this.#closed.signal.aborted) return
       const outcome = answer === null ? null : readOutcome(answer, batch.length)
       if (outcome?.kind === 'replies') {
+        if (batch === this.#inFlight) this.#inFlight = []
         for (const [index, waiting] of batch.entries()) {
           const reply = outcome.replies[index]
-          if (reply !== undefined) waiting.resolve(reply)
+          if (reply === undefined) continue
+          if (isConflict(waiting.command, reply)) this.#conflicting.add(runOf(waiting.command))
+          waiting.resolve(reply)
         }
         return
       }
@@ -136,7 +162,10 @@ export class CommandLane {
     )
     const [only] = batch
     if (batch.length === 1 && only) return only.resolve({ kind: 'refused', ...refusal })
-    for (const waiting of batch) await this.#exchange([waiting])
+    for (const waiting of batch) {
+      if (this.#isBuiltOnConflict(waiting)) waiting.resolve(CONFLICT)
+      else await this.#exchange([waiting])
+    }
   }
 
   async #post(body: string): Promise<HttpAnswer | null> {
@@ -150,6 +179,17 @@ export class CommandLane {
     }
   }
 }
+
+const CONFLICT: CommandReply = {
+  kind: 'refused',
+  code: 'stored_step_differs',
+  detail: 'a step that the result is built on met another stored result, which is the one that counts',
+}
+
+const isConflict = (command: Command, reply: CommandReply): boolean =>
+  command.kind === 'step' && reply.kind === 'exists' && !isSameResult(reply.step, command)
+
+const runOf = (command: Command): string => ('run_id' in command ? `${command.run_id}/${command.epoch}` : '')
 
 type Outcome =
   | { kind: 'replies'; replies: CommandReply[] }

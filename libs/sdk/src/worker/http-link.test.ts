@@ -94,6 +94,67 @@ describe('the link', () => {
     expect(epochs()).toEqual([[1, 2, 3], [1], [2], [3]])
   })
 
+  describe('a step that met another stored result', () => {
+    const step = (run_id: string): Command => ({
+      kind: 'step',
+      run_id,
+      epoch: 1,
+      key: 'a',
+      step_kind: 'run',
+      n: 0,
+      seen: 0,
+      output: '1',
+      error: null,
+      attempts: 1,
+      started_at: 0,
+      finished_at: 0,
+    })
+    const complete = (run_id: string): Command => ({ kind: 'complete', run_id, epoch: 1, output: '1' })
+    const replyTo = (command: Command): CommandReply => {
+      if (command.kind !== 'step') return done
+      const { kind: _, run_id, started_at: __, finished_at: ___, ...stored } = command
+      if (run_id === 'fine') return { kind: 'stored' }
+      return { kind: 'exists', step: { ...stored, output: run_id === 'same' ? '1' : '2' } }
+    }
+    const answered = ({ commands }: CommandsRequest) => answer(200, { replies: commands.map(replyTo) })
+    const differs = { kind: 'refused', code: 'stored_step_differs' }
+    const completed = (requests: CommandsRequest[]) =>
+      requests.flatMap(({ commands }) =>
+        commands.flatMap((one) => (one.kind === 'complete' ? [one.run_id] : [])),
+      )
+
+    test('lets no complete of its run go that was gathered before its answer', async () => {
+      const early: Promise<CommandReply>[] = []
+      const { link, requests } = open((request) => {
+        if (requests.length === 1)
+          early.push(...['other', 'same', 'fine'].map(async (run) => await link.send(complete(run))))
+        return answered(request)
+      })
+      await Promise.all(['other', 'same', 'fine'].map(async (run) => await link.send(step(run))))
+      expect(await Promise.all(early)).toMatchObject([differs, done, done])
+      expect(completed(requests)).toEqual(['same', 'fine'])
+      // What the orchestrator sees in one request it judges itself.
+      await Promise.all([link.send(step('other')), link.send(complete('other'))])
+      expect(completed(requests)).toEqual(['same', 'fine', 'other'])
+    })
+
+    test('nor where a refused batch is sent command by command', async () => {
+      const { link, requests } = open((request) =>
+        request.commands.length > 1
+          ? answer(422, { code: 'invalid_field', detail: 'no' })
+          : answered(request),
+      )
+      const sent = [step('other'), complete('other'), step('fine'), complete('fine')]
+      expect(await Promise.all(sent.map(async (command) => await link.send(command)))).toMatchObject([
+        { kind: 'exists' },
+        differs,
+        { kind: 'stored' },
+        done,
+      ])
+      expect(completed(requests.slice(1))).toEqual(['fine'])
+    })
+  })
+
   test('ends when its worker is unknown: nobody waits for an answer that will not come', async () => {
     const { link, onUnknownWorker } = open(() => answer(409, { code: 'unknown_worker', detail: '' }))
     await expect(link.send(release(1))).rejects.toBeInstanceOf(LinkClosedError)

@@ -73,7 +73,7 @@ export class WorkerSession {
     this.#pool = new RunPool({
       workflows: settings.runnable,
       concurrency: settings.concurrency,
-      host: { ...host, send: async (command) => await this.#link.send(command) },
+      host: { ...host, send: (command) => this.#link.send(command) },
       inHand,
       log: settings.log,
       onRoom: () => this.#askPump(),
