@@ -1,4 +1,5 @@
 import type { IncomingRecord } from '../records.ts'
+import { decodeRecords } from './decode-records.ts'
 import { Decoder, decodeRecordBatch } from './kafkajs-internals.ts'
 
 /** A transaction of some producer that was aborted, and where it began. */
@@ -94,15 +95,14 @@ async function takeVisible(
     return
   }
   if ((attributes & TRANSACTIONAL) !== 0 && active.has(producerId)) return
+  const records = decodeRecords(batch) ?? (await decodeCompressed(batch))
+  // A compressed batch comes whole, also when the fetch began in its middle.
+  for (const record of records) if (record.offset >= nextOffset) into.push(record)
+}
+
+async function decodeCompressed(batch: Buffer): Promise<IncomingRecord[]> {
   const { records } = await decodeRecordBatch(new Decoder(batch))
-  const taken: IncomingRecord[] = []
-  for (const record of records) {
-    const offset = Number(record.offset)
-    // A compressed batch comes whole, also when the fetch began in its middle.
-    if (offset < nextOffset) continue
-    taken.push(incoming(offset, record))
-  }
-  for (const record of taken) into.push(record)
+  return records.map((record) => incoming(Number(record.offset), record))
 }
 
 function incoming(
