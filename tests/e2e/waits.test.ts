@@ -102,8 +102,13 @@ describe('an answer', () => {
         [status],
       )
     }
+    // What copies an event finds out only afterwards that it may not: none that knew the cursor as live may be there.
+    const [service] = platform.triggerServices
+    await service!.process.kill('SIGTERM')
     await projection('paused')
+    platform.triggerServices[0] = await restartApp('trigger-service', service!, platform.options)
     await send(url, 'answers/held', { held: true })
+    await parked(url, 'asks', await send(url, 'asks/others', { on: 'others/go-on' }))
     expect((await parked(url, 'asks', asked)).status).toBe('waiting')
     await projection('live')
     expect(await endOf(url, 'asks', asked)).toMatchObject({ output: { data: { held: true } } })

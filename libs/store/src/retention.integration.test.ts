@@ -111,14 +111,18 @@ test('partitions are made ahead once, by any number of instances, and also where
   )
   expect(made.flat().toSorted()).toEqual([...new Set(made.flat())].toSorted())
   expect(made.flat()).toContain(orphan)
-  expect(await ensurePartitions(scene.store, { aheadDays: 10 })).toEqual([])
+  expect(ofDays(await ensurePartitions(scene.store, { aheadDays: 10 }))).toEqual([])
 })
+
+/** Those of runs and steps: an hour of responses may begin while a test runs. */
+const ofDays = (names: string[]): string[] => names.filter((name) => /^(runs|steps)_/.test(name))
 
 test('making a partition does not wait for an open reader, nor stop inserts', async () => {
   const reader = await scene.store.general.connect()
   await reader.query('begin')
   await reader.query('select count(*) from runs')
-  expect(await ensurePartitions(scene.store, { aheadDays: 6 })).toHaveLength(6)
+  const made = await ensurePartitions(scene.store, { aheadDays: 6 })
   await reader.query('rollback')
   reader.release()
+  expect(ofDays(made)).toHaveLength(6)
 })
