@@ -27,9 +27,17 @@ async function batchOf(messages: Message[]): Promise<Buffer> {
   return Buffer.from(buffer.subarray(beforeBatch))
 }
 
+interface ByKafkajs {
+  offset: string
+  timestamp: string
+  key: Buffer | null
+  value: Buffer | null
+  headers: Record<string, Buffer | null | (Buffer | null)[]>
+}
+
 /** What kafkajs reads: the witness. */
 async function byKafkajs(batch: Buffer): Promise<unknown[]> {
-  const { records } = await decodeRecordBatch(new Decoder(batch))
+  const { records } = (await decodeRecordBatch(new Decoder(batch))) as { records: readonly ByKafkajs[] }
   return records.map((record) => {
     const headers = Object.entries(record.headers).flatMap(([name, given]) => {
       const value = Array.isArray(given) ? given.at(-1) : given
