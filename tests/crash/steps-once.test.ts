@@ -81,7 +81,7 @@ async function publishUntil(exits: Promise<unknown>[], setup: Setup, atATime: nu
 
 async function expectOnce({ platform, journal, published: runs }: Setup): Promise<void> {
   const ended = await allEnded(platform.gateway.url, 'three_steps', runs)
-  expect(ended.map((run) => run.status)).toEqual(ended.map(() => 'completed'))
+  expect(ended.filter((run) => run.status !== 'completed')).toEqual([])
   expect(ended).toHaveLength(runs)
   const entries = readJournal(journal)
   expect(entries.filter((entry) => entry.what === 'rerun')).toEqual([])
