@@ -12,18 +12,23 @@ const rounds = 3
 export async function measureRecovery(stage: Stage): Promise<Record<string, number>> {
   const { platform } = stage
   const seconds: Record<string, number> = {}
-  await stage.startWorker()
+  const first = await stage.startWorker()
   await throughSeconds(stage)
   const [orchestrator] = platform.orchestrators
   const [triggerService] = platform.triggerServices
   if (!orchestrator || !triggerService) throw new Error('the stage lacks an app')
-  const apps: [AppName, AppProcess, Record<string, string>][] = [
-    ['gateway', platform.gateway, { HEADRACE_ORCHESTRATOR_URL: orchestrator.url }],
-    ['trigger-service', triggerService, {}],
-    ['orchestrator', orchestrator, {}],
+  const apps: [AppName, AppProcess, Record<string, string>, (app: AppProcess) => unknown][] = [
+    [
+      'gateway',
+      platform.gateway,
+      { HEADRACE_ORCHESTRATOR_URL: orchestrator.url },
+      (app) => (platform.gateway = app),
+    ],
+    ['trigger-service', triggerService, {}, (app) => (platform.triggerServices = [app])],
+    ['orchestrator', orchestrator, {}, (app) => (platform.orchestrators = [app])],
   ]
-  for (const [name, first, env] of apps) {
-    let app = first
+  for (const [name, running, env, replace] of apps) {
+    let app = running
     const times: number[] = []
     for (let n = 0; n < rounds; n += 1) {
       await app.process.kill('SIGKILL')
@@ -32,7 +37,7 @@ export async function measureRecovery(stage: Stage): Promise<Record<string, numb
       times.push((await throughSeconds(stage, startMs)) || 0)
       app = await starting
     }
-    if (name === 'trigger-service') platform.triggerServices[0] = app
+    replace(app)
     seconds[name] = round(median(times))
   }
   for (const server of ['kafka', 'postgres'] as const) {
@@ -44,6 +49,7 @@ export async function measureRecovery(stage: Stage): Promise<Record<string, numb
     }
     seconds[server] = round(median(times))
   }
+  await first.kill('SIGTERM')
   const times: number[] = []
   for (let n = 0; n < rounds; n += 1) {
     const worker = await stage.startWorker()
