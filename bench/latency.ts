@@ -14,6 +14,16 @@ export interface LatencyRow {
   events_per_second: number
   first_step_ms: { p50: number; p99: number }
   completed_ms: { p50: number; p99: number }
+  /** Between the facts that are stored on the way: log append → flush begins → claim begins → first body → completion begins. */
+  legs_ms: Record<'to_flush' | 'to_claim' | 'to_first_step' | 'to_completion', { p50: number; p99: number }>
+}
+
+interface EndedRun {
+  place: string
+  appended: number
+  flushed: number
+  claimed: number
+  at: number
 }
 
 /** Event accepted (its answer is here) → the first step's body runs, and → the run of three steps is stored as completed. */
@@ -36,8 +46,9 @@ export async function measureLatency(stage: Stage): Promise<LatencyRow> {
   }
   await Promise.all(publishing)
   const ended = await eventually('all runs completed', async () => {
-    const { rows } = await stage.store.general.query<{ place: string; at: number }>(
-      `select partition || '/' || first_offset as place, extract(epoch from finished_at)::float8 * 1000 as at
+    const { rows } = await stage.store.general.query<EndedRun>(
+      `select partition || '/' || first_offset as place, ${milliseconds('since')} as appended,
+         ${milliseconds('created_at')} as flushed, ${milliseconds('started_at')} as claimed, ${milliseconds('finished_at')} as at
        from runs where workflow = 'bench_latency' and status = 'completed'`,
     )
     return rows.length === accepted.size ? rows : null
@@ -45,19 +56,33 @@ export async function measureLatency(stage: Stage): Promise<LatencyRow> {
   await worker.kill('SIGTERM')
   const warm = new Set([...accepted.keys()].slice(0, warmUp))
   const since = (place: string, at: number): number => at - (accepted.get(place) ?? Number.NaN)
-  const firstSteps = readFileSync(stage.journal, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line): [string, number] => {
-      const [place = '', at = ''] = line.split(' ')
-      return [place, Number(at)]
-    })
-    .filter(([place]) => accepted.has(place) && !warm.has(place))
-    .map(([place, at]) => since(place, at))
-  const completed = ended.filter(({ place }) => !warm.has(place)).map(({ place, at }) => since(place, at))
+  const bodies = new Map(
+    readFileSync(stage.journal, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line): [string, number] => {
+        const [place = '', at = ''] = line.split(' ')
+        return [place, Number(at)]
+      }),
+  )
+  const counted = ended
+    .filter(({ place }) => !warm.has(place))
+    .map((run) => ({ ...run, body: bodies.get(run.place) ?? Number.NaN }))
   const row = (values: number[]) => ({
     p50: round(percentile(values, 50), 1),
     p99: round(percentile(values, 99), 1),
   })
-  return { events_per_second: perSecond, first_step_ms: row(firstSteps), completed_ms: row(completed) }
+  return {
+    events_per_second: perSecond,
+    first_step_ms: row(counted.map(({ place, body }) => since(place, body))),
+    completed_ms: row(counted.map(({ place, at }) => since(place, at))),
+    legs_ms: {
+      to_flush: row(counted.map(({ appended, flushed }) => flushed - appended)),
+      to_claim: row(counted.map(({ flushed, claimed }) => claimed - flushed)),
+      to_first_step: row(counted.map(({ claimed, body }) => body - claimed)),
+      to_completion: row(counted.map(({ body, at }) => at - body)),
+    },
+  }
 }
+
+const milliseconds = (column: string): string => `extract(epoch from ${column})::float8 * 1000`

@@ -32,7 +32,7 @@ if (['throughput', 'latency', 'publishing', 'recovery', 'answers', 'parked'].som
     }
     if (measures('latency')) {
       const row = await measureLatency(stage)
-      console.table({ 'first step': row.first_step_ms, completed: row.completed_ms })
+      console.table({ 'first step': row.first_step_ms, completed: row.completed_ms, ...row.legs_ms })
       results['latency'] = row
     }
     if (measures('publishing')) {
