@@ -7,22 +7,31 @@ import { transaction } from './statement.ts'
 /** A table in partitions by time: one for each day or hour of UTC, named for its start. */
 interface PartitionedBy {
   periodMs: number
+  /**
+   * Held while a partition of the table is removed, which may wait for an open reader; not by those who make partitions,
+   * because somebody's insert waits for them.
+   */
+  removalLock: number
   /** The lowest value of the partition key at a time. */
   bound: (timeMs: number) => string
 }
 
 const hourMs = 3_600_000
-const byRunId: PartitionedBy = { periodMs: dayMs, bound: runIdFloor }
+const byRunId = { periodMs: dayMs, bound: runIdFloor }
 const partitionedTables = {
-  runs: byRunId,
-  steps: byRunId,
+  runs: { ...byRunId, removalLock: 7_216_004 },
+  steps: { ...byRunId, removalLock: 7_216_005 },
   /** By the log time of the events. */
-  responses: { periodMs: hourMs, bound: (timeMs: number) => new Date(timeMs).toISOString() },
+  responses: {
+    periodMs: hourMs,
+    removalLock: 7_216_006,
+    bound: (timeMs: number) => new Date(timeMs).toISOString(),
+  },
 } satisfies Record<string, PartitionedBy>
 export type PartitionedTable = keyof typeof partitionedTables
 
-/** Held while partitions are made or removed: instances take turns instead of failing one another. */
-export const partitionsLock = 7_216_003
+/** Held while partitions are made: instances take turns instead of failing one another. */
+const makingLock = 7_216_003
 /** Attaching waits for nobody longer than this; the duty comes again, and inserts never queue behind it. */
 const attachLockTimeoutMs = 2_000
 const partitionsAheadDaysDefault = 3
@@ -43,6 +52,8 @@ export function partitionStart(table: PartitionedTable, name: string): number | 
   const startMs = Date.UTC(year, month - 1, day, hour)
   return partitionName(table, startMs) === name ? startMs : null
 }
+
+export const removalLock = (table: PartitionedTable): number => partitionedTables[table].removalLock
 
 /** The first moment after a partition that begins then. */
 export const partitionEnd = (table: PartitionedTable, startMs: number): number =>
@@ -65,6 +76,17 @@ export async function listPartitions(
     [table],
   )
   return rows.map((row) => ({ name: row.name, detachPending: row.detach_pending }))
+}
+
+/** Tables that were partitions, left behind by a removal that was cut short between its last two statements. */
+export async function listRemains(connection: Pool | PoolClient, table: PartitionedTable): Promise<string[]> {
+  const { rows } = await connection.query<{ name: string }>(
+    `select c.relname as name from pg_class c
+      where c.relkind = 'r' and not c.relispartition and starts_with(c.relname, $1 || '_')
+        and c.relnamespace = (select p.relnamespace from pg_class p where p.oid = to_regclass($1)) order by 1`,
+    [table],
+  )
+  return rows.map(({ name }) => name).filter((name) => partitionStart(table, name) !== null)
 }
 
 /**
@@ -118,7 +140,7 @@ async function attachPartition(pool: Pool, table: PartitionedTable, startMs: num
   const name = partitionName(table, startMs)
   const { bound } = partitionedTables[table]
   return await transaction(pool, async (client) => {
-    await client.query('select pg_advisory_xact_lock($1)', [partitionsLock])
+    await client.query('select pg_advisory_xact_lock($1)', [makingLock])
     if ((await listPartitions(client, table)).some((partition) => partition.name === name)) return false
     await client.query(`set local lock_timeout = ${attachLockTimeoutMs}`)
     await client.query(

@@ -1,6 +1,6 @@
 import type { PoolClient } from 'pg'
 import type { Store } from './connection.ts'
-import { dropPartition } from './drop-partition.ts'
+import { dropPartition, dropRemains } from './drop-partition.ts'
 import { listPartitions, partitionEnd, partitionStart } from './partitions.ts'
 import { dayMs } from './run-id.ts'
 
@@ -63,6 +63,11 @@ export async function dropOldResponses(store: Store): Promise<string[]> {
     if (await dropPartition(store, { table: 'responses', name, detachPending }, keep)) dropped.push(name)
   }
   await dropOldLatest(store)
+  await dropRemains(
+    store,
+    'responses',
+    (name) => partitionEnd('responses', partitionStart('responses', name) ?? Infinity) <= floorMs,
+  )
   return dropped
 }
 

@@ -13,7 +13,7 @@ import {
   type ResponseRow,
   streamsToOpen,
 } from './index.ts'
-import { listPartitions, partitionName, partitionsLock } from './partitions.ts'
+import { listPartitions, partitionName, removalLock } from './partitions.ts'
 
 const hourMs = 3_600_000
 let scene: Scene
@@ -192,7 +192,7 @@ test('an hour that is being dropped makes the insert of its responses wait, and 
   await insert(response({ logTimeMs: now - 80 * hourMs }))
   await raiseCorrelatorCursor(store, { partition: 0, nextOffset: 1, logTimeMs: null })
   const dropping = await store.general.connect()
-  await dropping.query('select pg_advisory_lock($1)', [partitionsLock])
+  await dropping.query('select pg_advisory_lock($1)', [removalLock('responses')])
   const inserting = insert(response({ logTimeMs: now - 80 * hourMs, sequenceId: 1, id: 'e1' }))
   const blocked = async (): Promise<unknown> =>
     (
@@ -203,7 +203,7 @@ test('an hour that is being dropped makes the insert of its responses wait, and 
   while ((await blocked()) !== 1);
   await dropping.query(`alter table responses detach partition ${hourOf(80)} concurrently`)
   await dropping.query(`drop table ${hourOf(80)}`)
-  await dropping.query('select pg_advisory_unlock($1)', [partitionsLock])
+  await dropping.query('select pg_advisory_unlock($1)', [removalLock('responses')])
   dropping.release()
   await inserting
   expect(await ids()).toEqual(['e1'])

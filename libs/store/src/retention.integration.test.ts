@@ -61,7 +61,7 @@ test('a day without a live or kept run is dropped, with its steps and all that b
     `insert into run_notes (run_id, epoch, kind) select $1, n, 'released' from generate_series(2, 25000) n`,
     [old],
   )
-  expect(await dropOrTrimPartitions(scene.store)).toEqual({ dropped: [nameOf(9)], deleted: 0 })
+  expect(await dropOrTrimPartitions(scene.store)).toEqual({ dropped: [nameOf(9)], deleted: 0, more: false })
   expect(await there(old)).toEqual(none)
   expect(await there(kept)).toEqual(all)
   const names = (await listPartitions(scene.store.general, 'steps')).map(({ name }) => name)
@@ -75,7 +75,7 @@ test('beside a live run, a failed one or one that ended late, old runs are delet
   const endedBeside = await oldRun(19, 'completed', 10)
   const failed = await oldRun(18, 'failed')
   const failedLongAgo = await oldRun(40, 'failed')
-  expect(await dropOrTrimPartitions(scene.store)).toEqual({ dropped: [nameOf(40)], deleted: 2 })
+  expect(await dropOrTrimPartitions(scene.store)).toEqual({ dropped: [nameOf(40)], deleted: 2, more: false })
   for (const id of [live, endedLate, failed]) expect(await there(id)).toEqual(all)
   for (const id of [ended, endedBeside, failedLongAgo]) expect(await there(id)).toEqual(none)
 })

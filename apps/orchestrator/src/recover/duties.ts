@@ -60,7 +60,7 @@ export function recoverDuties(options: RecoverDutiesOptions): Duty[] {
       await dropOldWorkers(store)
       await dropOldInstances(store)
       await dropOldDecisions(store)
-      await dropOrTrimPartitions(store, retention)
+      return (await dropOrTrimPartitions(store, retention)).more ? 'again' : null
     }),
   ]
 }

@@ -1,6 +1,6 @@
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
-import { partitionsLock, withResponsePartitions } from '../partitions.ts'
+import { removalLock, withResponsePartitions } from '../partitions.ts'
 import { run, statement, transaction } from '../statement.ts'
 import { oldResponseMs } from '../response-retention.ts'
 
@@ -62,7 +62,7 @@ export async function insertResponses(
       return
     }
     await transaction(store.hot, async (client) => {
-      await client.query('select pg_advisory_xact_lock_shared($1)', [partitionsLock])
+      await client.query('select pg_advisory_xact_lock_shared($1)', [removalLock('responses')])
       await run(client, holdStatement, [read.partition, oldestMs])
       await run(client, insertResponsesStatement, values)
     })

@@ -4,7 +4,7 @@ import { clockAllowanceMs } from './create-run.ts'
 import { seedColumns } from './task-seed.ts'
 
 /** Where `run_ids` holds the ids of children. No workflow can have this name, so no caller's own id is met here. */
-const childIds = 'headrace:child'
+export const childIds = 'headrace:child'
 
 /**
  * A child run, and the wait of the step that started it where it waits: one commit, so that neither is there without the
