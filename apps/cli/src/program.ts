@@ -1,9 +1,10 @@
 import { runMain, version } from '@headrace/service'
 import { Command, InvalidArgumentError } from 'commander'
 import type { DevOptions } from './dev/dev.ts'
+import type { MigrateOptions } from './migrate.ts'
 
 /**
- * The `headrace` command: `dev` for one machine, and each app alone. Settings of the apps are `HEADRACE_*` only;
+ * The `headrace` command: `dev` for one machine, each app alone, and the schema. Settings of the apps are `HEADRACE_*` only;
  * options belong to `dev`. Each command loads its own app only.
  */
 
@@ -50,3 +51,12 @@ program
   .command('orchestrator')
   .description('Runs, steps, recovery. Settings: HEADRACE_*.')
   .action(async () => await (await import('@headrace/orchestrator')).main(process.env))
+
+program
+  .command('migrate')
+  .description('Bring the schema of Postgres up to date, and end. Settings: HEADRACE_DATABASE_URL.')
+  .option('--check', 'change nothing; exit with 1 when the schema is too old', false)
+  .action(
+    async (options: MigrateOptions) =>
+      await (await import('./migrate.ts')).runMigration(process.env, options),
+  )

@@ -43,6 +43,6 @@ async function checkVersion(store: Store): Promise<void> {
   const { current, expected } = await schemaVersion(store)
   if (current >= expected) return
   throw new Error(
-    `The database is at schema version ${current}, this version of Headrace needs ${expected}: start one orchestrator with HEADRACE_MIGRATE=on`,
+    `The database is at schema version ${current}, this version of Headrace needs ${expected}: run headrace migrate, or start one orchestrator with HEADRACE_MIGRATE=on`,
   )
 }
