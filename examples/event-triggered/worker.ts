@@ -2,8 +2,12 @@ import { Worker } from '@headrace/sdk'
 import { approveOrder, checkout, requester, responder } from './conversations.ts'
 import { batchProcessor, onOrderCreated, onUserSignup } from './workflows.ts'
 
+// In a container: /healthz, /readyz and /metrics for whoever runs it. Elsewhere several workers share a machine.
+const healthPort = Number(process.env['HEALTH_PORT'] ?? '')
+
 const worker = new Worker({
   workflows: [onOrderCreated, onUserSignup, batchProcessor, checkout, approveOrder, requester, responder],
+  ...(healthPort > 0 ? { health: { port: healthPort } } : {}),
 })
 
 // Until SIGTERM or Ctrl-C: then every run goes on to its next step boundary and is given back.
