@@ -12,7 +12,7 @@ import {
   urlSetting,
 } from '@headrace/service'
 import { type Access, decideAccess } from '@headrace/http'
-import { type Retention, retentionDefault } from '@headrace/store'
+import { decisionsKeptMsDefault, type Retention, retentionDefault } from '@headrace/store'
 import { z } from 'zod'
 
 /** Kafka's own bound is far higher; a topic of ours with more is a typo. */
@@ -35,6 +35,7 @@ const settings = z.object({
   HEADRACE_MIGRATE: switchSetting().default(true),
   HEADRACE_RETENTION_RUNS: durationSetting().default(retentionDefault.endedMs),
   HEADRACE_RETENTION_FAILED_RUNS: durationSetting().default(retentionDefault.failedMs),
+  HEADRACE_RETENTION_DECISIONS: durationSetting().default(decisionsKeptMsDefault),
 })
 
 export interface OrchestratorConfig {
@@ -57,7 +58,7 @@ export interface OrchestratorConfig {
   /** Null: the URL it listens on. */
   advertisedUrl: string | null
   access: Access
-  retention: Retention
+  retention: Retention & { decisionsMs: number }
   logLevel: LogLevel
   drainTimeoutMs: number
 }
@@ -86,6 +87,7 @@ export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
     retention: {
       endedMs: parsed.HEADRACE_RETENTION_RUNS,
       failedMs: parsed.HEADRACE_RETENTION_FAILED_RUNS,
+      decisionsMs: parsed.HEADRACE_RETENTION_DECISIONS,
     },
     logLevel: parsed.HEADRACE_LOG_LEVEL,
     drainTimeoutMs: parsed.HEADRACE_DRAIN_TIMEOUT,

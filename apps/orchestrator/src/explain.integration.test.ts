@@ -2,7 +2,7 @@ import { createBroker } from '@headrace/broker'
 import { encodeEvent } from '@headrace/core'
 import type { Problem, WireDeadLetter, WireExplanation } from '@headrace/schemas'
 import { silentLogger } from '@headrace/service'
-import { enterEventIds } from '@headrace/store'
+import { enterEventIds, recordRepeats } from '@headrace/store'
 import { createDatabase, eventually, infra } from '@headrace/testing'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { workflowOf } from './fakes/fake-worker.ts'
@@ -100,7 +100,7 @@ test('an event is explained from before it is read until its window is a run, wh
   ])
 })
 
-test('a repeat names the position that its id was seen at first', async () => {
+test('a repeat names the position that its id was seen at first, also when the id is long forgotten', async () => {
   const [first, second] = [
     await written('events.orders', event('twice')),
     await written('events.orders', event('twice')),
@@ -116,11 +116,17 @@ test('a repeat names the position that its id was seen at first', async () => {
   await enterEventIds(headrace.store, [{ ...entry, sequenceId: first, runId: null }])
   await moveCursor(second + 1)
   expect(await outcomesAt(first)).toMatchObject({ all: 'before_cursor' })
-  const { triggers } = await explain(second)
-  expect(triggers[0]).toMatchObject({
-    outcome: 'repeat',
-    detail: expect.stringContaining(`sequence id ${first}`),
-  })
+  const isRepeat = { outcome: 'repeat', detail: expect.stringContaining(`sequence id ${first}`) }
+  expect((await explain(second)).triggers[0]).toMatchObject(isRepeat)
+  await recordRepeats(headrace.store, [
+    {
+      ...entry,
+      sequenceId: second,
+      first: { incarnation: 1, partition: 1, sequenceId: first },
+    },
+  ])
+  await headrace.store.general.query(`delete from event_ids where stream = 'orders'`)
+  expect((await explain(second)).triggers[0]).toMatchObject(isRepeat)
 })
 
 test('a record that is no event is a dead letter of every trigger of its stream', async () => {

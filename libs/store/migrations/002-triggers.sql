@@ -118,17 +118,22 @@ create table event_id_sweeps (
 
 -- Decisions that lose or merge events, kept for 7 days: what explain answers from.
 create table decisions (
-  trigger_id text not null,
-  stream text not null,
-  incarnation int not null,
-  partition int not null,
-  sequence_id int8 not null,
   kind text not null,
-  run_id uuid,
-  detail text,
+  stream text not null,
+  partition int not null,
+  incarnation int not null,
+  trigger_id text not null default '',
+  sequence_id int8 not null,
+  last_sequence_id int8 not null,
+  first_incarnation int,
+  first_partition int,
+  first_sequence_id int8,
   at timestamptz not null default now(),
-  primary key (trigger_id, stream, incarnation, partition, sequence_id),
-  constraint decisions_kind check (kind in ('filtered', 'repeat', 'rate_limited', 'throttled', 'debounced', 'dead_letter'))
+  primary key (kind, stream, partition, incarnation, trigger_id, sequence_id),
+  constraint decisions_kind check (kind in ('repeat', 'gap')),
+  constraint decisions_range check (last_sequence_id >= sequence_id),
+  constraint decisions_repeat check (num_nonnulls(first_incarnation, first_partition, first_sequence_id) = case kind when 'repeat' then 3 else 0 end),
+  constraint decisions_trigger check ((kind = 'repeat') = (trigger_id = ''))
 );
 create index decisions_at on decisions (at);
 

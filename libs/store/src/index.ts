@@ -49,6 +49,13 @@ export {
   type DecisionBy,
   dropOldDecisions,
 } from './queries/dead-letter-decisions.ts'
+export {
+  decisionsKeptMsDefault,
+  recordRepeats,
+  repeatAt,
+  type RepeatDecision,
+  sweepDecisions,
+} from './queries/decisions.ts'
 export { enterEventIds, type EventIdEntry, type EventPosition, isAt } from './queries/enter-event-ids.ts'
 export { incarnationsOf, recalledEventIds, sweptEventIds, type SweptTo } from './queries/event-id-sweeps.ts'
 export { answeredBy, type EventRun, firstPositionOf, runsWithEvent } from './queries/explain-event.ts'

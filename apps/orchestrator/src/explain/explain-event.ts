@@ -8,6 +8,7 @@ import {
   isAt,
   listTriggers,
   loadCursors,
+  repeatAt,
   runsWithEvent,
   type Store,
 } from '@headrace/store'
@@ -91,9 +92,12 @@ async function otherPosition(
   { store, partition, sequenceId }: ExplainEvent,
   event: { stream: string; source: string; id: string; incarnation: number },
 ): Promise<Known['repeatOf']> {
+  const { stream, incarnation } = event
+  // The decision is kept for longer than the id is known.
+  const decided = await repeatAt(store, { stream, partition, incarnation, sequenceId })
+  if (decided !== null) return decided
   const first = await firstPositionOf(store, event)
-  if (first === null) return null
-  return isAt(first, { incarnation: event.incarnation, partition, sequenceId }) ? null : first
+  return first === null || isAt(first, { incarnation, partition, sequenceId }) ? null : first
 }
 
 /** The topic of dead letters is read only where nothing else tells what became of the event. */

@@ -10,9 +10,10 @@ import {
   getRun,
   type LostRun,
   recoverDeadWorkers,
-  type Retention,
   type Store,
+  sweepDecisions,
 } from '@headrace/store'
+import type { OrchestratorConfig } from '../config.ts'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 import type { DeadLetter, DeadLetters } from './dead-letters.ts'
@@ -28,7 +29,7 @@ export interface RecoverDutiesOptions {
   events: RunEvents
   deadLetters: DeadLetters
   counts: OrchestratorMetrics
-  retention: Retention
+  retention: OrchestratorConfig['retention']
   log: Logger
   clock: Clock
   metrics: Metrics
@@ -60,7 +61,9 @@ export function recoverDuties(options: RecoverDutiesOptions): Duty[] {
       await dropOldWorkers(store)
       await dropOldInstances(store)
       await dropOldDecisions(store)
-      return (await dropOrTrimPartitions(store, retention)).more ? 'again' : null
+      const decisions = await sweepDecisions(store, retention.decisionsMs)
+      const runs = await dropOrTrimPartitions(store, retention)
+      return decisions.more || runs.more ? 'again' : null
     }),
   ]
 }

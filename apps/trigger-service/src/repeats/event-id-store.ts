@@ -5,6 +5,8 @@ import {
   incarnationsOf,
   isolate,
   recalledEventIds,
+  recordRepeats,
+  type RepeatDecision,
   type Store,
   sweptEventIds,
   type SweptTo,
@@ -14,6 +16,8 @@ import {
 export interface EventIdStore {
   /** For each the position that stands under its id, its own or another's; why, where Postgres cannot hold the id. */
   enter(entries: readonly EventIdEntry[]): Promise<(EventPosition | Error)[]>
+  /** Keeps that these events were passed over. */
+  recordRepeats(repeats: readonly RepeatDecision[]): Promise<void>
   /** How far the stream's ids were swept, once no sweep is under way. */
   swept(stream: string): Promise<SweptTo>
   /** All ids from `fromMs` on are entered again. False when something was swept since `revision`. */
@@ -31,6 +35,7 @@ export function createEventIdStore(store: Store): EventIdStore {
       for (const { item, error } of bad) answers.set(item, error)
       return entries.map((entry) => answers.get(entry) ?? unanswered())
     },
+    recordRepeats: async (repeats) => await recordRepeats(store, repeats),
     swept: async (stream) => await sweptEventIds(store, stream),
     recalled: async (what) => await recalledEventIds(store, what),
     incarnations: async (stream) => await incarnationsOf(store, stream),

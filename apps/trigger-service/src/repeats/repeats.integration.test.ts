@@ -74,6 +74,14 @@ describe('an id that comes again', () => {
     expect(await startedBy(scene, ['d', 'last'])).toEqual(['a', 'a', 'b', 'c', 'd', 'e', 'last'])
     const metrics = await metricsOf(app)
     expect(metrics).toContain('headrace_trigger_events_total{trigger="each",outcome="repeat"} 3')
+    const { rows } = await scene.store.general.query(
+      `select partition, sequence_id, first_partition, first_sequence_id from decisions order by partition, sequence_id`,
+    )
+    expect(rows.map((row) => Object.values(row as object))).toEqual([
+      [0, 2, 0, 0],
+      [0, 4, 0, 0],
+      [1, 0, 0, 1],
+    ])
   })
 
   it('has no place in a window, and the next event takes it', async () => {

@@ -30,6 +30,21 @@ describe('a lane', () => {
     expect(harness.postgres.cursor('each').nextOffset).toBe(5)
   })
 
+  it('records what it passes over and of what, and passes nothing while it cannot', async () => {
+    const harness = await started()
+    for (const id of ['a', 'b']) harness.log.append({ id })
+    await harness.settle()
+    for (const id of ['b', 'c']) harness.log.append({ id })
+    // Entered, and not recorded.
+    harness.eventIds.recordFaults.push(outage())
+    await harness.settle()
+    expect(harness.postgres.windows('each')).toEqual([[0], [1], [3]])
+    expect(harness.eventIds.recordFaults).toEqual([])
+    expect(harness.eventIds.repeats).toMatchObject([
+      { stream: 'orders', partition: 0, sequenceId: 2, first: { partition: 0, sequenceId: 1 } },
+    ])
+  })
+
   it('asks nothing of Postgres for events that are not marked', async () => {
     const harness = await started()
     for (let i = 0; i < 3; i += 1) harness.log.append()

@@ -37,7 +37,7 @@ const NAMED_MAX = 20
  *
  * R1  an id stands for the position that was entered first, for all readers and triggers alike; entering is committed
  *     before anything is decided, and a record met again at its own position is no repeat
- * R2  nothing is passed while ids cannot be entered: readers wait
+ * R2  nothing is passed while ids cannot be entered, or repeats not be recorded: readers wait
  * R3  ids are known that a record may be a repeat of: those of the 24 h of log time before it. Ids are swept only behind
  *     what is followed; a reading that begins further back has them entered again, in the log's order, before its own
  * R4  events that are not marked cost nothing
@@ -114,6 +114,8 @@ export class Reading {
       else if (first !== undefined && !isAt(first, entry)) repeats.set(record, { entry, first })
     }
     if (repeats.size === 0) return records
+    const decided = [...repeats.values()].map(({ entry, first }) => ({ ...entry, first }))
+    await untilAnswered(this.#parts, signal, async () => await this.#parts.store.recordRepeats(decided))
     this.#say([...repeats.values()])
     return records.map((record) => (isMarked(record) && repeats.has(record) ? toRepeat(record) : record))
   }

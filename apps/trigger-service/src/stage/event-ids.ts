@@ -1,4 +1,4 @@
-import type { EventIdEntry, EventPosition, SweptTo } from '@headrace/store'
+import type { EventIdEntry, EventPosition, RepeatDecision, SweptTo } from '@headrace/store'
 import type { EventIdStore } from '../repeats/event-id-store.ts'
 
 /** The rules of the statements on `event_ids` in memory: the first to enter an id has it. */
@@ -8,6 +8,10 @@ export class FakeEventIds implements EventIdStore {
   revision = 0
   /** Times that ids were given to enter. */
   entered = 0
+  /** What was passed over. */
+  readonly repeats: RepeatDecision[] = []
+  /** Thrown by as many of the next records as there are. */
+  readonly recordFaults: Error[] = []
   /** Thrown by as many of the next asks as there are. */
   readonly faults: Error[] = []
   /** Ids that Postgres cannot hold. */
@@ -25,6 +29,13 @@ export class FakeEventIds implements EventIdStore {
         return first
       }),
     )
+  }
+
+  recordRepeats(repeats: readonly RepeatDecision[]): Promise<void> {
+    const fault = this.recordFaults.shift()
+    if (fault !== undefined) return Promise.reject(fault)
+    this.repeats.push(...repeats)
+    return Promise.resolve()
   }
 
   /** Forgets what is older, as the sweep does. */

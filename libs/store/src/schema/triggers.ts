@@ -105,19 +105,28 @@ export const eventIdSweeps = pgTable('event_id_sweeps', {
 export const decisions = pgTable(
   'decisions',
   {
-    triggerId: text('trigger_id').notNull(),
+    kind: text('kind', { enum: ['repeat', 'gap'] }).notNull(),
     stream: text('stream').notNull(),
-    incarnation: integer('incarnation').notNull(),
     partition: integer('partition').notNull(),
+    incarnation: integer('incarnation').notNull(),
+    triggerId: text('trigger_id').notNull(),
     sequenceId: bigint('sequence_id', { mode: 'number' }).notNull(),
-    kind: text('kind').notNull(),
-    runId: uuid('run_id'),
-    detail: text('detail'),
+    lastSequenceId: bigint('last_sequence_id', { mode: 'number' }).notNull(),
+    firstIncarnation: integer('first_incarnation'),
+    firstPartition: integer('first_partition'),
+    firstSequenceId: bigint('first_sequence_id', { mode: 'number' }),
     at: instant('at').notNull(),
   },
   (table) => [
     primaryKey({
-      columns: [table.triggerId, table.stream, table.incarnation, table.partition, table.sequenceId],
+      columns: [
+        table.kind,
+        table.stream,
+        table.partition,
+        table.incarnation,
+        table.triggerId,
+        table.sequenceId,
+      ],
     }),
   ],
 )
