@@ -131,7 +131,15 @@ async function serve(
     explain: problemOfKafka,
   })
   gatewayRoutes(app, {
-    publish: { admission, streams: directory, publish, metrics: gatewayMetrics, now: () => clock.now() },
+    publish: {
+      admission,
+      streams: directory,
+      publish,
+      metrics: gatewayMetrics,
+      ask,
+      now: () => clock.now(),
+      stopping: stopping.signal,
+    },
     history: { broker, prefix },
     eventStream: { broker, prefix, clock, log, stopping: stopping.signal },
     streams: {

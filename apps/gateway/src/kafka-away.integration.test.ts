@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type ClientRequest, request as httpRequest } from 'node:http'
 import { setCheckpointHandler } from '@headrace/core'
 import { silentLogger, type RunningApp } from '@headrace/service'
 import { eventually, freePort, type OwnKafka, readTopic, startOwnKafka } from '@headrace/testing'
@@ -50,11 +52,47 @@ async function post(gateway: RunningApp, body: unknown): Promise<Answer> {
 const ready = async (gateway: RunningApp): Promise<number> =>
   (await fetch(`${gateway.managementUrl}/readyz`)).status
 
-test('while Kafka is away publishers are told 503 with Retry-After; when it is back the gateway goes on by itself', async () => {
+interface Lines {
+  outgoing: ClientRequest
+  /** What was answered so far. */
+  answers: () => { line?: number; sequence_id?: number; problem?: { code: string } }[]
+  ended: Promise<void>
+}
+
+/** Lines of NDJSON, sent one by one. */
+function lineStream(gateway: RunningApp): Lines {
+  const headers = { 'content-type': 'application/x-ndjson' }
+  const outgoing = httpRequest(`${gateway.url}/v1/events`, { method: 'POST', headers })
+  let text = ''
+  const read = async (): Promise<void> => {
+    const [response] = (await once(outgoing, 'response')) as [AsyncIterable<Buffer>]
+    for await (const chunk of response) text += String(chunk)
+  }
+  const answers = () =>
+    text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as ReturnType<Lines['answers']>[number])
+  return { outgoing, answers, ended: read() }
+}
+const lineOf = (data: number): string => `${JSON.stringify({ topic: 'lines/x', data, id: `l${data}` })}\n`
+
+test('while Kafka is away publishers are told 503 with Retry-After, and lines under way each their fate; when it is back the gateway goes on by itself', async () => {
   const gateway = await gatewayTo(kafka.brokers)
   expect((await post(gateway, { topic: 'outage/x', data: 0 })).status).toBe(200)
+  const lines = lineStream(gateway)
+  lines.outgoing.write(lineOf(1))
+  await eventually('a line is kept', () => lines.answers().length === 1)
   await kafka.kill()
   await kafka.refused()
+  lines.outgoing.write(lineOf(2))
+  await eventually('a line failed', () => lines.answers().length === 2)
+  lines.outgoing.end(lineOf(3))
+  await lines.ended
+  const [kept, failed, behind] = lines.answers()
+  expect(kept).toMatchObject({ line: 1, sequence_id: expect.any(Number) as number })
+  expect(['kafka_unavailable', 'unknown']).toContain(failed?.problem?.code)
+  expect(behind).toMatchObject({ line: 3, problem: { code: 'not_attempted' } })
   for (const body of [
     { topic: 'outage/x', data: 1, id: 'a' },
     { topic: 'unseen/x', data: 1, id: 'a' },
@@ -74,6 +112,17 @@ test('while Kafka is away publishers are told 503 with Retry-After; when it is b
     return answer.status === 200
   })
   expect(await ready(gateway)).toBe(200)
+})
+
+test('when the gateway stops lines end with a problem that is no line’s own', async () => {
+  const gateway = await gatewayTo(kafka.brokers)
+  const { outgoing, answers, ended } = lineStream(gateway)
+  outgoing.on('error', () => undefined)
+  outgoing.write(lineOf(7))
+  await eventually('the first line is kept', () => answers().length === 1)
+  await Promise.all([gateway.stop(), ended])
+  expect(answers()).toMatchObject([{ line: 1 }, { problem: { code: 'shutting_down' } }])
+  outgoing.destroy()
 })
 
 test('a gateway that was started before Kafka serves as soon as Kafka is there', async () => {

@@ -33,17 +33,7 @@ export function parseTrustedShapeJson(bytes: Uint8Array): unknown {
 /** Makes `application/json` the one content type of these routes; every other is a 415. */
 export function takeJson(app: FastifyInstance, parse: (bytes: Uint8Array) => unknown = parseJsonBody): void {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, bytes: Buffer, done) => {
-    const encoding = request.headers['content-encoding']
-    if (encoding !== undefined && encoding !== 'identity') {
-      done(
-        new ProblemError(
-          'unsupported_media_type',
-          `Content-Encoding ${JSON.stringify(encoding.slice(0, 40))} is not supported; send the body as it is`,
-        ),
-      )
-      return
-    }
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, bytes: Buffer, done) => {
     try {
       done(null, parse(bytes))
     } catch (error) {

@@ -1,6 +1,14 @@
 export { decodeUtf8, parseJsonBody, parseTrustedShapeJson, takeJson } from './body.ts'
 export { createPathMethods, type PathMethods } from './path-methods.ts'
 export { sendProblem } from './problem-reply.ts'
-export { cursorParameter, encodeCursor, limitParameter, noQuery, parseQuery, timeParameter } from './query.ts'
+export {
+  cursorParameter,
+  encodeCursor,
+  flagParameter,
+  limitParameter,
+  noQuery,
+  parseQuery,
+  timeParameter,
+} from './query.ts'
 export { type Access, type Authorize, createAuthorize, decideAccess, type Scope, scopes } from './scope.ts'
 export { createHttpServer, type HttpServerOptions, listenHttp } from './server.ts'

@@ -45,6 +45,12 @@ export const limitParameter = z
   })
   .default(limits.listLimitDefault)
 
+/** A switch, off unless it is `true`. */
+export const flagParameter = z
+  .enum(['true', 'false'], { error: 'must be true or false' })
+  .default('false')
+  .transform((text) => text === 'true')
+
 /** Cursors are a few ids and numbers; longer text was never one of ours. */
 const CURSOR_CHARACTERS_MAX = 2_000
 

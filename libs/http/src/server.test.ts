@@ -1,8 +1,11 @@
+import { Readable } from 'node:stream'
+import { gzipSync } from 'node:zlib'
 import { ProblemError } from '@headrace/schemas'
 import { createMetrics, silentLogger } from '@headrace/service'
 import type { FastifyInstance } from 'fastify'
 import { afterEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { decodeBody } from './content-encoding.ts'
 import {
   createAuthorize,
   createHttpServer,
@@ -42,6 +45,7 @@ function server(access: 'open' | 'keys' = 'open'): FastifyInstance {
 }
 
 const json = { 'content-type': 'application/json' }
+const gzip = { ...json, 'content-encoding': 'gzip' }
 const deep = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`
 
 describe('whatever is wrong is told as a problem with its own code', () => {
@@ -64,10 +68,28 @@ describe('whatever is wrong is told as a problem with its own code', () => {
       'unsupported_media_type',
     ],
     [
-      'a coded body',
-      { method: 'POST', url: '/v1/things', headers: { ...json, 'content-encoding': 'gzip' }, payload: '{}' },
+      'a body that is packed otherwise than by gzip',
+      { method: 'POST', url: '/v1/things', headers: { ...json, 'content-encoding': 'br' }, payload: '{}' },
       415,
       'unsupported_media_type',
+    ],
+    [
+      'a body that is not gzip, as it says',
+      { method: 'POST', url: '/v1/things', headers: gzip, payload: '{}' },
+      400,
+      'invalid_encoding',
+    ],
+    [
+      'a body of half a gzip',
+      { method: 'POST', url: '/v1/things', headers: gzip, payload: gzipSync('{"a":1}').subarray(0, 15) },
+      400,
+      'invalid_encoding',
+    ],
+    [
+      'a body over its limit once it is unpacked',
+      { method: 'POST', url: '/v1/things', headers: gzip, payload: gzipSync(`"${'x'.repeat(1_000)}"`) },
+      413,
+      'body_too_large',
     ],
     [
       'a body over its limit',
@@ -190,4 +212,25 @@ describe('a query', () => {
   ])('%o is refused', (query, expected) => {
     expect(code(query)).toEqual(expected)
   })
+})
+
+test('a body may be packed with gzip, and reaches its route unpacked', async () => {
+  const sent = { text: 'é'.repeat(100) }
+  const [payload, url] = [gzipSync(JSON.stringify(sent)), '/v1/things']
+  for (const encoding of ['gzip', 'x-gzip', 'GZIP']) {
+    const headers = { ...json, 'content-encoding': encoding }
+    const reply = await server().inject({ method: 'POST', url, headers, payload })
+    expect([reply.statusCode, reply.json()]).toEqual([200, { got: sent }])
+  }
+})
+
+test('a bomb is unpacked to the limit of its route and no further', async () => {
+  const packed = Readable.from([gzipSync(Buffer.alloc(64 * 1024 * 1024)), Buffer.alloc(1)])
+  const unpacked = decodeBody(packed, 'gzip', 100_000)
+  let bytes = 0
+  const read = async (): Promise<void> => {
+    for await (const chunk of unpacked as AsyncIterable<Buffer>) bytes += chunk.length
+  }
+  await expect(read()).rejects.toMatchObject({ code: 'body_too_large' })
+  expect(bytes).toBeLessThanOrEqual(100_000)
 })

@@ -4,6 +4,7 @@ import { limits, ProblemError } from '@headrace/schemas'
 import { codeOf, explainListenError, type ListenOptions, type Logger, type Metrics } from '@headrace/service'
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { takeJson } from './body.ts'
+import { decodeBody } from './content-encoding.ts'
 import { createPathMethods, type PathMethods } from './path-methods.ts'
 import { problemOfFramework, sendProblem } from './problem-reply.ts'
 import { requestIdOf } from './request-id.ts'
@@ -69,6 +70,7 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
     paths.add(route.url, [route.method].flat())
   })
   guardRequests(app, options)
+  unpackBodies(app)
   measureRequests(app, options)
   return app
 }
@@ -93,6 +95,20 @@ function guardRequests(app: FastifyInstance, { authorize }: HttpServerOptions): 
     // A path that does not exist has no scope: whoever asks for it learns only that.
     const scope = request.routeOptions.config.scope
     if (scope !== undefined) await authorize(request, scope)
+  })
+}
+
+/** Bodies reach their routes unpacked, but where they are only passed on. */
+function unpackBodies(app: FastifyInstance): void {
+  app.addHook('preParsing', (request, _reply, payload, done) => {
+    const { bodyLimit, config } = request.routeOptions
+    const encoding = request.headers['content-encoding']
+    if (encoding === undefined || config.scope === undefined || config.scope === 'passed_on') return done()
+    try {
+      done(null, decodeBody(payload, encoding, bodyLimit))
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)))
+    }
   })
 }
 

@@ -9,6 +9,7 @@ export {
   type TriggerId,
   type WorkerId,
 } from './ids.ts'
+export { type CloudEvent, cloudEventSchema, extensionsOf } from './cloud-event.ts'
 export { limits } from './limits.ts'
 export { type Duration, durationMs } from './duration.ts'
 export { patternFault, streamOf, topicFault } from './topic.ts'
@@ -114,3 +115,4 @@ export {
   type WireWorker,
   type WireWorkflow,
 } from './resource.ts'
+  type WireDryRun,

@@ -11,6 +11,12 @@ export const limits = {
   eventTypeCharactersMax: 200,
   keyBytesMax: 1_024,
   idempotencyKeyCharactersMax: 255,
+  /** Of a CloudEvent: each is a header of its record. */
+  extensionsMax: 50,
+  extensionNameCharactersMax: 100,
+  mediaTypeCharactersMax: 200,
+  /** One line of NDJSON: an event of the largest size with its escapes. */
+  lineBytesMax: 2 * 1024 * 1024,
   jsonDepthMax: 64,
   windowEventsMax: 1_000,
   windowBytesMax: 1024 * 1024,

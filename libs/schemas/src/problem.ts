@@ -6,6 +6,7 @@ import { limits } from './limits.ts'
  */
 export const problems = {
   invalid_json: { status: 400, retryable: false, title: 'The body is not JSON' },
+  invalid_encoding: { status: 400, retryable: false, title: 'The body is not encoded as it says' },
   invalid_header: { status: 400, retryable: false, title: 'A header is malformed' },
   unsupported_protocol: {
     status: 400,
@@ -73,7 +74,7 @@ export const problems = {
   not_attempted: {
     status: 503,
     retryable: true,
-    title: 'An earlier event of the request failed on the same partition',
+    title: 'An earlier event of the request was not written',
   },
   postgres_unavailable: { status: 503, retryable: true, title: 'Postgres cannot be reached' },
   orchestrator_unavailable: { status: 503, retryable: true, title: 'The orchestrator cannot be reached' },

@@ -146,3 +146,23 @@ export interface WireExplanation {
   /** The waits that it answered. */
   waits: { run_id: string; key: string }[]
 }
+
+/** What `POST /v1/events?dry_run=true` answers. */
+export interface WireDryRun {
+  dry_run: true
+  events: {
+    /** As the caller gave it; another is made when the event is published. */
+    id: string | null
+    topic: string
+    stream: string
+    /** Those whose pattern it matches, and whether it passes their `if`. */
+    triggers: {
+      trigger: string
+      workflow: string
+      status: TriggerStatus
+      outcome: 'run' | 'filtered'
+      detail: string | null
+    }[]
+  }[]
+  warnings: string[]
+}

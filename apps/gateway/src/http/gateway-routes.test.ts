@@ -39,7 +39,9 @@ function gatewayWithout(access: 'open' | 'keys', stableEnds: () => unknown = abs
       streams: { knowsAll: absent, ensure: absent, forget: absent },
       publish: absent,
       metrics: createGatewayMetrics(metrics, admission),
+      ask,
       now: () => 0,
+      stopping: new AbortController().signal,
     },
     history: { broker, prefix: 'p' },
     eventStream: {

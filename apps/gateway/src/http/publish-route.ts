@@ -1,41 +1,44 @@
-import type { Readable } from 'node:stream'
-import { type StreamDirectory, StreamsRefusedError } from '@headrace/broker'
+import type { StreamDirectory } from '@headrace/broker'
 import { checkpoint } from '@headrace/core'
-import { decodeUtf8, noQuery, parseQuery, sendProblem } from '@headrace/http'
-import { type FieldFault, limits, ProblemError } from '@headrace/schemas'
+import { flagParameter, parseQuery, sendProblem } from '@headrace/http'
+import { type FieldFault, ProblemError } from '@headrace/schemas'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { z } from 'zod'
 import type { GatewayMetrics } from '../gateway-metrics.ts'
 import type { Admission, AdmissionTicket } from '../ingest/admission.ts'
+import { type EventFormat, eventFormat, parseBody } from '../ingest/event-format.ts'
 import { parseIdempotencyKey } from '../ingest/idempotency.ts'
-import { parseEvents } from '../ingest/parse-events.ts'
 import { type PreparedEvent, prepareEvents } from '../ingest/prepare-events.ts'
 import { readBody } from '../ingest/read-body.ts'
 import { parseTraceparent } from '../ingest/traceparent.ts'
-import { withinDeadline } from '../kafka-deadline.ts'
+import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
+import { ensureStreams } from '../produce/ensure-streams.ts'
 import { publishAnswer } from '../produce/publish-answer.ts'
-import type { PublishEvents } from '../produce/publish-events.ts'
+import { PRODUCE_MS_LEAST, PUBLISH_MS_MAX, type PublishEvents } from '../produce/publish-events.ts'
+import { dryRunOf } from './dry-run.ts'
+import { publishLines } from './publish-lines.ts'
+import { announcedBytes, bodyOf, OPEN_KEY_ID } from './publish-request.ts'
 
 export interface PublishParts {
   admission: Admission
   streams: StreamDirectory
   publish: PublishEvents
   metrics: GatewayMetrics
+  /** Knows the triggers, for dry runs. */
+  ask: AskOrchestrator
   now: () => number
+  /** Aborted when the gateway stops: what comes line by line ends. */
+  stopping: AbortSignal
 }
 
-/** From the whole body to the answer. Below the 5 s within which every publisher is told something. */
-const PUBLISH_MS_MAX = 4_500
-/** What is left for the send, however long the look for a new stream took. */
-const PRODUCE_MS_LEAST = 500
-/** Of callers without an API key: all there are while keys are not checked. */
-const OPEN_KEY_ID = 'local'
+const publishQuery = z.strictObject({ dry_run: flagParameter })
 
-/** `POST /v1/events`. Bodies are dispatched by content type: each format brings its own parser. */
+/** `POST /v1/events`, in every format that events come in. */
 export function publishRoute(parts: PublishParts) {
   return async (app: FastifyInstance): Promise<void> => {
     // The handler reads the body itself: it is counted against what is in flight before and while it is read.
     app.removeAllContentTypeParsers()
-    app.addContentTypeParser('application/json', (_request, payload, done) => done(null, payload))
+    app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
     app.route({
       method: 'POST',
       url: '/v1/events',
@@ -50,27 +53,34 @@ async function publishEvents(
   reply: FastifyReply,
   parts: PublishParts,
 ): Promise<unknown> {
-  parseQuery(noQuery, request.query)
-  const ticket = parts.admission.admit(announcedBytes(request) ?? 0)
+  const { dry_run: dryRun } = parseQuery(publishQuery, request.query)
+  const { headers } = request
   const told = { events: 1 }
+  let ticket: AdmissionTicket | null = null
   try {
-    return await answer(request, reply, { ...parts, ticket, told })
+    const format = eventFormat({ contentType: headers['content-type'], headers })
+    if (format === 'lines') {
+      if (dryRun) throw noDryLines()
+      return await publishLines(request, reply, parts)
+    }
+    ticket = parts.admission.admit(announcedBytes(request) ?? 0)
+    const events = await readEvents(request, format, { ...parts, ticket, told })
+    if (dryRun) return await dryRunOf(events, request, parts)
+    return await answer(events, request, reply, parts)
   } catch (error) {
     parts.metrics.rejected(error instanceof ProblemError ? error.code : 'internal', told.events)
     throw error
   } finally {
-    ticket.release()
+    ticket?.release()
   }
 }
 
-interface Admitted extends PublishParts {
-  ticket: AdmissionTicket
-  /** How many events the request holds, as far as is known when it fails. */
-  told: { events: number }
-}
-
-async function answer(request: FastifyRequest, reply: FastifyReply, parts: Admitted): Promise<unknown> {
-  const events = await readEvents(request, parts)
+async function answer(
+  events: readonly PreparedEvent[],
+  request: FastifyRequest,
+  reply: FastifyReply,
+  parts: PublishParts,
+): Promise<unknown> {
   const deadline = performance.now() + PUBLISH_MS_MAX
   await ensureStreams(events, parts.streams, PUBLISH_MS_MAX - PRODUCE_MS_LEAST)
   const held = checkpoint('gateway.before-produce')
@@ -84,17 +94,27 @@ async function answer(request: FastifyRequest, reply: FastifyReply, parts: Admit
   return JSON.stringify(told.body)
 }
 
+interface Admitted extends PublishParts {
+  ticket: AdmissionTicket
+  /** How many events the request holds, as far as is known when it fails. */
+  told: { events: number }
+}
+
 async function readEvents(
   request: FastifyRequest,
+  format: Exclude<EventFormat, 'lines'>,
   { ticket, told, now }: Admitted,
 ): Promise<readonly PreparedEvent[]> {
-  refuseEncoded(request)
   const idempotencyKey = parseIdempotencyKey(request.headers['idempotency-key'])
+  const isPacked = request.headers['content-encoding'] !== undefined
   const bytes = await readBody(bodyOf(request), {
-    lengthBytes: announcedBytes(request),
+    lengthBytes: isPacked ? null : announcedBytes(request),
     onBytes: (read) => ticket.raiseBytes(read),
   })
-  const body = parseEvents(decodeUtf8(bytes))
+  const body = parseBody(bytes, format, {
+    rawHeaders: request.raw.rawHeaders,
+    contentType: request.headers['content-type'],
+  })
   told.events = body.events.length
   ticket.addEvents(body.events.length)
   return prepareEvents(body, {
@@ -105,51 +125,8 @@ async function readEvents(
   })
 }
 
-/** Every stream of the request exists when this resolves: nothing of it is written before all of it can be. */
-async function ensureStreams(
-  events: readonly PreparedEvent[],
-  streams: StreamDirectory,
-  ms: number,
-): Promise<void> {
-  const wanted = new Set(events.map(({ stream }) => stream))
-  if (streams.knowsAll(wanted)) return
-  try {
-    await withinDeadline(streams.ensure(wanted), ms)
-  } catch (error) {
-    if (error instanceof StreamsRefusedError) throw refused(events, error)
-    throw error
-  }
-}
-
-/** Points at every event of the request that a stream is missing for. */
-function refused(events: readonly PreparedEvent[], error: StreamsRefusedError): ProblemError {
-  const { code, message: detail } = error
-  const streams = new Set(error.streams)
-  const faults = events
-    .filter(({ stream }) => streams.has(stream))
-    .map(({ pointer }): FieldFault => ({ pointer: `${pointer}/topic`, code, detail }))
-  return ProblemError.fromFaults(faults)
-}
-
-function refuseEncoded(request: FastifyRequest): void {
-  const encoding = request.headers['content-encoding']
-  if (encoding === undefined || encoding === 'identity') return
-  throw new ProblemError(
-    'unsupported_media_type',
-    `Content-Encoding ${JSON.stringify(encoding.slice(0, 40))} is not supported; send the body as it is`,
-  )
-}
-
-/** An empty body has no content type to dispatch by, so no parser has passed it on. */
-const bodyOf = (request: FastifyRequest): Readable => (request.body as Readable | undefined) ?? request.raw
-
-function announcedBytes(request: FastifyRequest): number | null {
-  const header = request.headers['content-length']
-  const bytes = header === undefined ? Number.NaN : Number(header)
-  if (Number.isSafeInteger(bytes)) return bytes
-  if (header === undefined) return null
-  throw new ProblemError(
-    'invalid_header',
-    `Content-Length must be a number of bytes, at most ${limits.requestBytesMax}`,
-  )
+function noDryLines(): ProblemError {
+  const detail = 'is not possible with NDJSON, which is written line by line; send {"events":[…]}'
+  const fault: FieldFault = { pointer: '?dry_run', code: 'invalid_query', detail }
+  return new ProblemError('invalid_query', `?dry_run: ${detail}`, { errors: [fault] })
 }

@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { withinDeadline } from '../kafka-deadline.ts'
 import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
+import { readTriggers } from '../orchestrator/read-triggers.ts'
 import { putStream, type PutStreamParts, putStreamSchema } from '../streams/put-stream.ts'
 import {
   isStreamName,
@@ -86,11 +87,6 @@ async function listStreams(request: FastifyRequest, parts: StreamParts): Promise
   return { data: await describe(page, request, parts), next_cursor: nextCursor }
 }
 
-const triggersShape = z.object({
-  data: z.array(z.object({ id: z.string(), pattern: z.string(), status: z.string() })),
-  next_cursor: z.string().nullable(),
-})
-
 async function describeOne(stream: string, request: FastifyRequest, parts: StreamParts): Promise<WireStream> {
   const [found] = await describe([stream], request, parts)
   if (found === undefined) throw noStream(stream)
@@ -130,19 +126,10 @@ async function triggersByStream(
   ask: AskOrchestrator,
   authorization: string | undefined,
 ): Promise<Map<string, string[]> | null> {
-  const byStream = new Map<string, string[]>()
-  let cursor: string | null = ''
-  while (cursor !== null) {
-    const path: string = `/v1/triggers?limit=200${cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`}`
-    const page = await ask.get(path, triggersShape, { authorization })
-    if (page === null) return null
-    for (const { id, pattern } of page.data) {
-      const stream = streamOf(pattern)
-      byStream.set(stream, [...(byStream.get(stream) ?? []), id])
-    }
-    cursor = page.next_cursor
-  }
-  return byStream
+  const triggers = await readTriggers(ask, authorization)
+  if (triggers === null) return null
+  const byStream = Map.groupBy(triggers, ({ pattern }) => streamOf(pattern))
+  return new Map([...byStream].map(([stream, read]) => [stream, read.map(({ id }) => id)]))
 }
 
 const waitedShape = z.object({ data: z.array(z.object({ stream: z.string() })) })

@@ -7,13 +7,7 @@ import {
   type PublishEvent,
   publishEventSchema,
 } from '@headrace/schemas'
-
-/** The events of one request, in the order sent. */
-export interface EventsBody {
-  events: PublishEvent[]
-  /** JSON pointer of the event at an index: `/events/3`, or the empty text where the body is the event. */
-  pointerOf(index: number): string
-}
+import type { EventsBody, IncomingEvent } from './incoming-event.ts'
 
 /**
  * One event, or `{"events":[…]}`, checked whole: nothing of a request is written unless all of it is valid.
@@ -29,6 +23,9 @@ export function parseEvents(text: string): EventsBody {
   }
   return checked([body], () => '')
 }
+
+/** One event and nothing else, as a line of NDJSON holds it. Throws as {@link parseEvents}. */
+export const parseEvent = (text: string): EventsBody => checked([parseExactJson(text)], () => '')
 
 function parseBatch(body: Record<string, unknown>): EventsBody {
   const { events, ...others } = body
@@ -50,35 +47,37 @@ function parseBatch(body: Record<string, unknown>): EventsBody {
 }
 
 function checked(values: unknown[], pointerOf: (index: number) => string): EventsBody {
-  const events: PublishEvent[] = []
+  const events: IncomingEvent[] = []
   const faults: FieldFault[] = []
   for (const [index, value] of values.entries()) {
     const result = publishEventSchema.safeParse(value)
-    if (result.success) events.push(result.data as PublishEvent)
+    if (result.success) events.push({ event: result.data as PublishEvent })
     else faults.push(...faultsOf(result.error, pointerOf(index)))
   }
-  if (faults.length === 0) findRepeatedIds(events, pointerOf, faults)
+  if (faults.length === 0) faults.push(...repeatedIds(events, pointerOf, ({ event }) => event.id ?? null))
   if (faults.length > 0) throw ProblemError.fromFaults(faults)
-  return { events, pointerOf }
+  return { events, pointerOf, topicField: 'topic' }
 }
 
 /** Which of two events with one id would start a run is nothing the caller could have meant. */
-function findRepeatedIds(
-  events: PublishEvent[],
+export function repeatedIds(
+  events: readonly IncomingEvent[],
   pointerOf: (index: number) => string,
-  faults: FieldFault[],
-): void {
-  if (events.length < 2) return
+  idOf: (event: IncomingEvent) => string | null,
+): FieldFault[] {
+  if (events.length < 2) return []
   const firstIndexById = new Map<string, number>()
-  for (const [index, { id }] of events.entries()) {
-    if (id === undefined) continue
+  return [...events.entries()].flatMap(([index, event]): FieldFault[] => {
+    const id = idOf(event)
+    if (id === null) return []
     const first = firstIndexById.get(id)
-    if (first === undefined) firstIndexById.set(id, index)
-    else {
+    if (first !== undefined) {
       const detail = `the event at ${pointerOf(first)} has the same id; ids are unique within a request`
-      faults.push({ pointer: `${pointerOf(index)}/id`, code: 'duplicate_event_id', detail })
+      return [{ pointer: `${pointerOf(index)}/id`, code: 'duplicate_event_id', detail }]
     }
-  }
+    firstIndexById.set(id, index)
+    return []
+  })
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { encodedBytes, encodeEvent, type KafkaEvent } from '@headrace/core'
-import { type FieldFault, limits, ProblemError, type PublishEvent, streamOf } from '@headrace/schemas'
+import { type FieldFault, limits, ProblemError, streamOf } from '@headrace/schemas'
 import { derivedEventId } from './idempotency.ts'
-import type { EventsBody } from './parse-events.ts'
+import type { EventsBody, IncomingEvent } from './incoming-event.ts'
 
 /** An event that is valid and encoded: all that is left is to write it. */
 export interface PreparedEvent {
@@ -12,6 +12,8 @@ export interface PreparedEvent {
   topic: string
   stream: string
   pointer: string
+  /** Pointer of its topic. */
+  topicPointer: string
   record: KafkaEvent
 }
 
@@ -22,6 +24,8 @@ export interface Publisher {
   traceparent: string | null
   /** ms since 1970. */
   now: number
+  /** Events of the request before these; absent where these are all. */
+  indexFrom?: number
 }
 
 /**
@@ -31,9 +35,10 @@ export interface Publisher {
  */
 export function prepareEvents(body: EventsBody, publisher: Publisher): PreparedEvent[] {
   const faults: FieldFault[] = []
-  const prepared = body.events.map((event, index) => {
+  const prepared = body.events.map((incoming, index) => {
+    const { event } = incoming
     const pointer = body.pointerOf(index)
-    const { record, id } = encode(event, index, publisher)
+    const { record, id } = encode(incoming, index + (publisher.indexFrom ?? 0), publisher)
     const bytes = encodedBytes(record)
     if (bytes > limits.eventBytesMax) {
       const detail = `the event is ${bytes} bytes as it is written, at most ${limits.eventBytesMax} are possible; send large content by reference`
@@ -45,6 +50,7 @@ export function prepareEvents(body: EventsBody, publisher: Publisher): PreparedE
       topic: event.topic,
       stream: streamOf(event.topic),
       pointer,
+      topicPointer: `${pointer}/${body.topicField}`,
       record,
     }
   })
@@ -53,10 +59,11 @@ export function prepareEvents(body: EventsBody, publisher: Publisher): PreparedE
 }
 
 function encode(
-  event: PublishEvent,
+  { event, headers = {}, traceparent }: IncomingEvent,
   index: number,
-  { keyId, idempotencyKey, traceparent, now }: Publisher,
+  publisher: Publisher,
 ): { id: string; record: KafkaEvent } {
+  const { keyId, idempotencyKey, now } = publisher
   const derived = event.id === undefined && idempotencyKey !== null
   const given = {
     source: event.source ?? `headrace:${keyId}`,
@@ -65,11 +72,12 @@ function encode(
     data: event.data,
     key: event.key ?? null,
     time: now,
-    traceparent,
+    traceparent: traceparent ?? publisher.traceparent,
     dedup: derived || event.id !== undefined,
   }
   const id = event.id ?? (derived ? '' : randomUUID())
   const record = encodeEvent({ ...given, id })
+  Object.assign(record.headers, headers)
   if (!derived) return { id, record }
   const derivedId = derivedEventId({ keyId, idempotencyKey, index, event, value: record.value })
   record.headers['ce_id'] = derivedId

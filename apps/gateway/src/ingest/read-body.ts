@@ -37,17 +37,25 @@ export async function readBody(
     settle()
     resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks, bytes))
   }
-  const broken = (): void => {
+  const broken = (error?: unknown): void => {
     settle()
-    reject(new ProblemError('invalid_json', 'The body ended before it was whole'))
+    reject(
+      error instanceof ProblemError
+        ? error
+        : new ProblemError('invalid_json', 'The body ended before it was whole'),
+    )
   }
   // At once, not when the promise is looked at: "close" follows "end" before that.
   const settle = (): void => {
-    body.off('data', take).off('end', ended).off('close', broken).resume()
+    body.off('data', take).off('end', ended).off('error', broken).off('close', broken)
+    body.on('error', ignored).resume()
   }
   body.on('data', take).once('end', ended).once('error', broken).once('close', broken)
   return await promise
 }
+
+/** What became of a body nobody reads any more. */
+const ignored = (): void => undefined
 
 function tooLarge(limitBytes: number): ProblemError {
   return new ProblemError(

@@ -22,6 +22,11 @@ export interface PublisherParts {
 /** An outage fails every request; one line a second says as much as a thousand. */
 const SAY_EVERY_MS = 1_000
 
+/** From the whole body to the answer. Below the 5 s within which every publisher is told something. */
+export const PUBLISH_MS_MAX = 4_500
+/** What is left for the send, however long the look for a new stream took. */
+export const PRODUCE_MS_LEAST = 500
+
 /** Writes events and tells the fate of each, in their order. Resolves within `deadlineMs`. */
 export type PublishEvents = (events: readonly PreparedEvent[], deadlineMs: number) => Promise<EventOutcome[]>
 

@@ -1,0 +1,147 @@
+import type { StreamDirectory } from '@headrace/broker'
+import { checkpoint } from '@headrace/core'
+import { decodeUtf8 } from '@headrace/http'
+import { limits, type Problem, ProblemError, type PublishedEvent } from '@headrace/schemas'
+import type { GatewayMetrics } from '../gateway-metrics.ts'
+import { parseEvent } from '../ingest/parse-events.ts'
+import { type PreparedEvent, prepareEvents, type Publisher } from '../ingest/prepare-events.ts'
+import type { BodyLine } from '../ingest/read-lines.ts'
+import { problemOfKafka } from '../kafka-problem.ts'
+import { ensureStreams } from './ensure-streams.ts'
+import { PRODUCE_MS_LEAST, PUBLISH_MS_MAX, type PublishEvents } from './publish-events.ts'
+
+export interface AnswerLines {
+  streams: StreamDirectory
+  publish: PublishEvents
+  metrics: GatewayMetrics
+  now: () => number
+  publisher: Omit<Publisher, 'now' | 'indexFrom'>
+  requestId: string
+}
+
+/** Events that are written together; what more came at once waits its turn. */
+export const GROUP_EVENTS_MAX = 500
+
+/** The fate of a line, in the order of the lines. Without `line`: of the request, which ends there. */
+export type LineAnswer = { line?: number } & (PublishedEvent | { id?: string; problem: Problem })
+
+/**
+ * Writes lines of NDJSON as they come and answers each in its place, as lines of NDJSON.
+ *
+ * L1  every line that is not empty has one answer, in order, before a later one is read
+ * L2  a line that is no event is answered so, and the next one goes on
+ * L3  after a line that was not written no later one is: their order would be another. Each of those is `not_attempted`
+ * L4  a request that ends before its last line was taken ends with an answer without `line`
+ */
+export async function* answerLines(
+  lines: AsyncIterable<BodyLine[]>,
+  parts: AnswerLines,
+): AsyncGenerator<string> {
+  const taken: Taken = { ids: new Set(), count: 0, isBroken: false }
+  try {
+    for await (const group of lines) {
+      for (let from = 0; from < group.length; from += GROUP_EVENTS_MAX) {
+        const part = group.slice(from, from + GROUP_EVENTS_MAX)
+        const room = limits.requestEventsMax - taken.count
+        if (room > 0) yield textOf(await answerGroup(part.slice(0, room), taken, parts))
+        if (part.length > room) throw tooMany()
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error
+    parts.metrics.rejected(error.code, 1)
+    yield textOf([{ problem: error.toProblem(parts.requestId) }])
+  }
+}
+
+interface Taken {
+  /** Given by the caller. */
+  ids: Set<string>
+  /** Lines that were answered. */
+  count: number
+  /** A line was not written (L3). */
+  isBroken: boolean
+}
+
+async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines): Promise<LineAnswer[]> {
+  const { metrics, requestId } = parts
+  const fates: Fate[] = lines.map((line, index) => prepareLine(line, taken.count + index, { taken, parts }))
+  taken.count += lines.length
+  await refuseStreams(fates, taken, parts)
+  const events = fates.flatMap(({ event }) => event ?? [])
+  const held = checkpoint('gateway.before-produce')
+  if (held) await held
+  const outcomes = taken.isBroken || events.length === 0 ? [] : await parts.publish(events, PUBLISH_MS_MAX)
+  if (outcomes.some(({ kind }) => kind === 'failed')) taken.isBroken = true
+  let next = 0
+  return fates.map(({ line, event, problem }): LineAnswer => {
+    const outcome = event === null ? undefined : outcomes[next++]
+    if (outcome?.kind === 'written') return { line, ...outcome.event }
+    const why = outcome?.problem ?? problem ?? notAttempted()
+    // What was tried is counted where it was tried.
+    if (outcome === undefined) metrics.rejected(why.code, 1)
+    const id = event?.callerId ?? null
+    return { line, ...(id === null ? {} : { id }), problem: why.toProblem(requestId) }
+  })
+}
+
+/** A line on its way: an event that may be written, or why it is not. */
+type Fate = { line: number } & (
+  { event: PreparedEvent; problem: null } | { event: null; problem: ProblemError }
+)
+
+function prepareLine(
+  { line, bytes }: BodyLine,
+  index: number,
+  { taken, parts: { publisher, now } }: { taken: Taken; parts: AnswerLines },
+): Fate {
+  try {
+    if (bytes === null)
+      throw new ProblemError('body_too_large', `The line is longer than ${limits.lineBytesMax} bytes`)
+    const [event] = prepareEvents(parseEvent(decodeUtf8(bytes)), {
+      ...publisher,
+      now: now(),
+      indexFrom: index,
+    })
+    if (event === undefined) throw new ProblemError('invalid_request', 'The line holds no event')
+    const { callerId: id } = event
+    if (id !== null && taken.ids.has(id)) {
+      const detail = 'an earlier line has the same id; ids are unique within a request'
+      throw ProblemError.fromFaults([{ pointer: '/id', code: 'duplicate_event_id', detail }])
+    }
+    if (id !== null) taken.ids.add(id)
+    return { line, event, problem: null }
+  } catch (error) {
+    if (error instanceof ProblemError) return { line, event: null, problem: error }
+    throw error
+  }
+}
+
+/** Sees to the streams; in place of the events that have none stands why. */
+async function refuseStreams(fates: Fate[], taken: Taken, { streams }: AnswerLines): Promise<void> {
+  const deadline = performance.now() + PUBLISH_MS_MAX - PRODUCE_MS_LEAST
+  for (const [index, { line, event }] of fates.entries()) {
+    if (event === null || taken.isBroken) continue
+    try {
+      await ensureStreams([event], streams, Math.max(1, deadline - performance.now()))
+    } catch (error) {
+      const problem = error instanceof ProblemError ? error : problemOfKafka(error)
+      if (problem === null) throw error
+      fates[index] = { line, event: null, problem }
+      // A stream that is refused is the caller's to mend; without Kafka the order ends here.
+      if (problem.toProblem(null).retryable) taken.isBroken = true
+    }
+  }
+}
+
+const notAttempted = (): ProblemError =>
+  new ProblemError('not_attempted', 'An earlier line was not written; this one would have come before it')
+
+const tooMany = (): ProblemError =>
+  new ProblemError(
+    'too_many_events',
+    `At most ${limits.requestEventsMax} lines go into one request; send the others in another one`,
+  )
+
+const textOf = (answers: LineAnswer[]): string =>
+  answers.map((answer) => `${JSON.stringify(answer)}\n`).join('')

@@ -1,0 +1,48 @@
+import { Readable } from 'node:stream'
+import { createGunzip, type Gunzip } from 'node:zlib'
+import { ProblemError } from '@headrace/schemas'
+
+/**
+ * A body as its sender had it before `Content-Encoding`: gzip, or none. More than `limitBytes` once unpacked ends the
+ * reading at that byte, whatever the packed body still holds. Throws `unsupported_media_type`; the stream fails with
+ * `invalid_encoding` or `body_too_large`.
+ */
+export function decodeBody(body: Readable, encoding: string | undefined, limitBytes: number): Readable {
+  const name = encoding?.trim().toLowerCase() ?? 'identity'
+  if (name === 'identity' || name === '') return body
+  if (name === 'gzip' || name === 'x-gzip') return gunzipped(body, limitBytes)
+  throw new ProblemError(
+    'unsupported_media_type',
+    `Content-Encoding ${JSON.stringify(name.slice(0, 40))} is not supported; send gzip, or the body as it is`,
+  )
+}
+
+function gunzipped(body: Readable, limitBytes: number): Readable {
+  const gunzip = createGunzip()
+  const cut = (): void => {
+    if (!body.readableEnded) gunzip.destroy(new Error('the body ended before it was whole'))
+  }
+  body.once('close', cut).pipe(gunzip)
+  const unpacked = Readable.from(unpack(gunzip, limitBytes), { objectMode: false })
+  // What is not wanted any more is read and dropped, so that a caller who is still sending gets to see the answer.
+  unpacked.once('close', () => body.off('close', cut).unpipe(gunzip).resume())
+  // What fastify compares with Content-Length.
+  Object.defineProperty(unpacked, 'receivedEncodedLength', { get: () => gunzip.bytesWritten })
+  return unpacked
+}
+
+async function* unpack(gunzip: Gunzip, limitBytes: number): AsyncGenerator<Buffer> {
+  let bytes = 0
+  try {
+    for await (const chunk of gunzip as AsyncIterable<Buffer>) {
+      bytes += chunk.length
+      if (bytes > limitBytes)
+        throw new ProblemError('body_too_large', `Unpacked, the body is larger than ${limitBytes} bytes`)
+      yield chunk
+    }
+  } catch (error) {
+    if (error instanceof ProblemError) throw error
+    const detail = 'Content-Encoding says gzip, and the body is not whole gzip'
+    throw new ProblemError('invalid_encoding', detail, { cause: error })
+  }
+}
