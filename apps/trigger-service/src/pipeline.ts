@@ -1,14 +1,19 @@
-import { type Broker, type LanedConsumer, partitionKey, streamOfTopic } from '@headrace/broker'
-import type { Dispatcher } from '@headrace/dispatch'
+import { type BoundStreams, type Broker, type LanedConsumer, partitionKey } from '@headrace/broker'
+import type { Admissions, Dispatcher } from '@headrace/dispatch'
 import { createDuty, type Duty, type HealthCheck, type ServiceContext } from '@headrace/service'
 import {
   createCursors,
   createProjections,
   extendProjection,
+  finishReplay,
+  findStreamBinding,
   listProjectionGaps,
+  listStreamBindings,
   listTriggers,
   listWaitedStreams,
   loadCursors,
+  passGap,
+  runningReplays,
   setCursorStatus,
   type Store,
 } from '@headrace/store'
@@ -22,20 +27,23 @@ import { registerLaneGauges, registerProjectionGauges, type TriggerMetrics } fro
 import { GapReader, type GapStore } from './projection/gap-reader.ts'
 import { Projector } from './projection/projector.ts'
 import type { ResponseWriter } from './projection/response-writer.ts'
+import { ReplayReader, type ReplayStore } from './replay/replay-reader.ts'
 import { createEventIdStore } from './repeats/event-id-store.ts'
 import { Repeats } from './repeats/repeats.ts'
 import type { DeadLetters } from './set-aside/dead-letters.ts'
 import { Flusher } from './start-runs/flusher.ts'
 import type { RunStore } from './start-runs/run-store.ts'
-import { streamTopic } from './stream-topic.ts'
 import { type Listed, TriggerList } from './triggers/trigger-list.ts'
 
 export interface PipelineParts {
   config: TriggerServiceConfig
   store: Store
   broker: Broker
+  /** Set from what is read of the bindings with the triggers. */
+  streams: BoundStreams
   deadLetters: DeadLetters
   dispatcher: Dispatcher
+  admissions: Admissions
   runStore: RunStore
   responses: ResponseWriter
   triggerMetrics: TriggerMetrics
@@ -64,19 +72,22 @@ export class Pipeline {
   readonly #catchUp: CatchUp
   readonly #adoption: Adoption
   readonly #gaps: GapReader
+  readonly #replays: ReplayReader
   readonly #duties: readonly Duty[]
 
   constructor(context: ServiceContext, parts: PipelineParts) {
     const { log, clock, metrics, health } = context
-    const { store, broker, deadLetters, dispatcher, triggerMetrics } = parts
+    const { store, broker, streams, deadLetters, dispatcher, admissions, triggerMetrics } = parts
     const repeats = new Repeats({
       store: createEventIdStore(store),
       broker,
+      streams,
       log,
       clock,
       onOutage: (detail) => this.#postgresIs(detail),
     })
-    const shared = { log, clock, deadLetters, repeats, onOrphans: () => this.#adoption.duty.poke() }
+    const onOrphans = () => this.#adoption.duty.poke()
+    const shared = { log, clock, deadLetters, repeats, streams, onOrphans }
     this.#context = context
     this.#parts = parts
     this.#postgres = health.check('postgres')
@@ -85,6 +96,7 @@ export class Pipeline {
       ...shared,
       store: parts.runStore,
       dispatch: async (seeds) => await dispatcher.dispatch(seeds),
+      admit: (keys) => admissions.admit(keys),
       metrics: triggerMetrics,
       onFenced: shared.onOrphans,
       onOutage: (detail) => this.#postgresIs(detail),
@@ -92,31 +104,14 @@ export class Pipeline {
     const writer = parts.responses
     this.#projector = new Projector({ ...shared, writer, enqueue: (entry) => this.#flusher.enqueue(entry) })
     const enqueue = (entry: LaneEntry) => this.#take(entry)
-    this.#triggers = new TriggerList({
-      list: async () => await listed(store),
-      onRead: (changed) => this.#triggersRead(changed),
-      onFailed: (detail) => this.#postgresIs(detail),
-      log,
-      clock,
-      metrics,
-    })
+    this.#triggers = this.#makeTriggers()
     this.#consumer = this.#makeConsumer()
     const onLeft = (follower: Follower, lane: Lane) => this.#catchUp.begin(follower, lane)
     this.#lanes = new LaneSet({ ...shared, consumer: this.#consumer, enqueue, onLeft }, (stream) =>
       this.#triggers.live(stream),
     )
     this.#catchUp = new CatchUp({ ...shared, broker, enqueue })
-    this.#adoption = new Adoption({
-      lanes: this.#lanes,
-      store: cursorStore(store),
-      broker,
-      catchUp: (follower, lane) => this.#catchUp.begin(follower, lane),
-      onStale: () => this.#triggers.duty.poke(),
-      metrics: triggerMetrics,
-      serviceMetrics: metrics,
-      log,
-      clock,
-    })
+    this.#adoption = this.#makeAdoption()
     this.#gaps = new GapReader({
       ...shared,
       store: gapStore(store),
@@ -125,16 +120,23 @@ export class Pipeline {
       writer,
       metrics,
     })
-    this.#duties = [this.#triggers.duty, this.#adoption.duty, this.#gaps.duty, this.#makeProgress()]
-    const lanes = () => this.#lanes.all
-    const now = () => clock.now()
-    registerLaneGauges(metrics, {
-      lanes,
-      triggers: () => this.#triggers.all,
-      readers: () => this.#catchUp.readers,
-      now,
+    this.#replays = new ReplayReader({
+      ...shared,
+      store: replayStore(store),
+      broker,
+      lanes: this.#lanes,
+      trigger: (stream, id) => this.#triggers.followed(stream, id),
+      enqueue,
+      metrics,
     })
-    registerProjectionGauges(metrics, { lanes, gapReaders: () => this.#gaps.readers, now })
+    this.#duties = [
+      this.#triggers.duty,
+      this.#adoption.duty,
+      this.#gaps.duty,
+      this.#replays.duty,
+      this.#makeProgress(),
+    ]
+    this.#registerGauges()
   }
 
   start(): void {
@@ -146,6 +148,7 @@ export class Pipeline {
   async stop(deadline: AbortSignal): Promise<void> {
     await Promise.all(this.#duties.map(async (duty) => await duty.stop()))
     await this.#gaps.stop()
+    await this.#replays.stop()
     this.#catchUp.freeze()
     for (const lane of this.#lanes.all) lane.freeze()
     await this.#projector.stop()
@@ -181,14 +184,57 @@ export class Pipeline {
   #triggersRead(changed: boolean): void {
     this.#postgresIs(null)
     if (!changed) return
-    const { prefix } = this.#parts.config
-    this.#consumer.setTopics(this.#triggers.streams.map((stream) => streamTopic(prefix, stream)))
+    const { streams } = this.#parts
+    streams.set(this.#triggers.bindings)
+    this.#consumer.setTopics(this.#triggers.streams.map((stream) => streams.topicOf(stream)))
     this.#lanes.reconcile()
     this.#gaps.duty.poke()
   }
 
+  #makeTriggers(): TriggerList {
+    const { log, clock, metrics } = this.#context
+    return new TriggerList({
+      list: async () => await listed(this.#parts.store),
+      onRead: (changed) => this.#triggersRead(changed),
+      onFailed: (detail) => this.#postgresIs(detail),
+      log,
+      clock,
+      metrics,
+    })
+  }
+
+  #makeAdoption(): Adoption {
+    const { log, clock, metrics } = this.#context
+    const { store, broker, streams, triggerMetrics } = this.#parts
+    return new Adoption({
+      lanes: this.#lanes,
+      store: cursorStore(store, streams),
+      broker,
+      streams,
+      catchUp: (follower, lane) => this.#catchUp.begin(follower, lane),
+      onStale: () => this.#triggers.duty.poke(),
+      metrics: triggerMetrics,
+      serviceMetrics: metrics,
+      log,
+      clock,
+    })
+  }
+
+  #registerGauges(): void {
+    const { clock, metrics } = this.#context
+    const lanes = () => this.#lanes.all
+    const now = () => clock.now()
+    registerLaneGauges(metrics, {
+      lanes,
+      triggers: () => this.#triggers.all,
+      readers: () => this.#catchUp.readers,
+      now,
+    })
+    registerProjectionGauges(metrics, { lanes, gapReaders: () => this.#gaps.readers, now })
+  }
+
   #makeConsumer(): LanedConsumer {
-    const { broker, config, triggerMetrics } = this.#parts
+    const { broker, config, streams, triggerMetrics } = this.#parts
     return broker.consumer({
       groupId: `${config.prefix}.trigger-service`,
       topics: [],
@@ -196,7 +242,7 @@ export class Pipeline {
       maxWaitMs: FETCH_WAIT_MS,
       maxBytes: FETCH_BYTES_MAX,
       lane: ({ topic, partition, signal }) => {
-        const stream = streamOfTopic(config.prefix, topic) ?? topic
+        const stream = streams.streamOf(topic) ?? topic
         return this.#lanes.add({ topic, stream, partition, signal })
       },
       // Where a lane starts is decided when its cursors are read; until then it is full, and not fetched.
@@ -238,17 +284,44 @@ export class Pipeline {
 }
 
 async function listed(store: Store): Promise<Listed> {
-  const [triggers, waited] = await Promise.all([listTriggers(store), listWaitedStreams(store)])
-  return { triggers, waited }
+  const [triggers, waited, bindings] = await Promise.all([
+    listTriggers(store),
+    listWaitedStreams(store),
+    listStreamBindings(store),
+  ])
+  return { triggers, waited, bindings }
 }
 
-function cursorStore(store: Store): CursorStore {
+function cursorStore(store: Store, streams: BoundStreams): CursorStore {
   return {
-    loadCursors: async (stream, partitions) => await loadCursors(store, stream, partitions),
+    loadCursors: async (stream, partitions) => {
+      const cursors = await loadCursors(store, stream, partitions)
+      // Read after them: cursors of a topic that the stream was bound to since then mean nothing in the one that is read.
+      const binding = await findStreamBinding(store.general, stream)
+      if (binding?.rule.kafka_topic !== streams.bindingOf(stream)?.rule.kafka_topic)
+        throw new Error(`the stream ${stream} is bound anew`)
+      return cursors
+    },
     createCursors: async (rows) => await createCursors(store, [...rows]),
     createProjections: async (rows) => await createProjections(store, [...rows]),
-    stopCursor: async ({ triggerId, stream, partition, revision }, reason) =>
-      await setCursorStatus(store, { triggerId, stream, partition, revision, status: 'stopped', reason }),
+    stopCursor: async ({ triggerId, stream, partition, revision }, gap) =>
+      await setCursorStatus(store, {
+        triggerId,
+        stream,
+        partition,
+        revision,
+        status: 'stopped',
+        reason: gap.kind,
+        lost: gap.kind === 'gap' ? gap.lost : 0,
+      }),
+    passGap: async (cursor, past) => await passGap(store, cursor, past),
+  }
+}
+
+function replayStore(store: Store): ReplayStore {
+  return {
+    list: async () => await runningReplays(store),
+    finish: async (replay, end) => await finishReplay(store, replay, end),
   }
 }
 

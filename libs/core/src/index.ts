@@ -8,7 +8,9 @@ export {
   type StreamRecord,
   toInputEvent,
   toWireEvent,
+  toWireFacts,
 } from './event/kafka-event.ts'
+export { decodeExternal, type DecodeRecord, type ReadEvent, STREAM_HEADER } from './event/external-record.ts'
 export { type DeadLetterRecord, decodeDeadLetter, ridingHeaders } from './event/dead-letter-record.ts'
 export {
   decodeResponse,
@@ -20,6 +22,12 @@ export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
 export type { FilteredEvent } from './match/expression.ts'
 export { compileFilter, type CompiledFilter, type Filter } from './match/filter.ts'
+export {
+  concurrencyKeyOf,
+  type ConcurrencyKeyAnswer,
+  concurrencyKeyOfInput,
+  noConcurrencyKey,
+} from './match/concurrency-key.ts'
 export { compileWindowKey, type WindowKey } from './match/window-key.ts'
 export {
   armCrashPoint,
@@ -32,6 +40,7 @@ export {
   type CrashHandler,
   type CrashPointSpec,
 } from './crash-point.ts'
+export { type CursorGap, findGap, gapOf, type LogMarks } from './window/gap.ts'
 export { OffsetRanges } from './window/offset-ranges.ts'
 export { type CloseReason, type WindowEvent, type WindowRule } from './window/open-window.ts'
 export { type ClosedWindow, type CursorPoint, NOTHING_SETTLED, Windows } from './window/windows.ts'

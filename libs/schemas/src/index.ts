@@ -15,6 +15,7 @@ export { type Duration, durationMs } from './duration.ts'
 export { patternFault, streamOf, topicFault } from './topic.ts'
 export {
   type EventRecord,
+  type ExternalFacts,
   type InputEvent,
   type Json,
   patternSchema,
@@ -24,6 +25,13 @@ export {
   topicSchema,
   type WireEvent,
 } from './event.ts'
+export {
+  bindingFaults,
+  type BindingRule,
+  bindingRuleSchema,
+  bindStreamSchema,
+  type StreamBinding,
+} from './stream-binding.ts'
 export {
   type DeadLetterStatus,
   deadLetterStatuses,
@@ -54,6 +62,7 @@ export {
   runStatuses,
   type StartRun,
   startRunSchema,
+  storableText,
   type StepKind,
   stepKinds,
   tagsSchema,
@@ -69,6 +78,17 @@ export {
   type WireBulk,
   type WireTimelineEntry,
 } from './steering.ts'
+export {
+  type ReplayTrigger,
+  replayTriggerSchema,
+  resetTriggerSchema,
+  type StreamPlace,
+  type WireReplay,
+  type WireReplayRange,
+  type WireReplayStatus,
+  type WireReset,
+  type WireResetCursor,
+} from './trigger-steering.ts'
 export { type Task, taskSchema } from './task.ts'
 export {
   type ClaimCommand,
@@ -94,6 +114,9 @@ export {
   type RegisterReply,
   type RegisterRequest,
   registerRequestSchema,
+  type PauseCommand,
+  type PauseReason,
+  pauseReasons,
   type ReleaseCommand,
   type StealCommand,
   type StepCommand,
@@ -103,7 +126,9 @@ export {
   type ComponentStatus,
   type StreamStatus,
   type TriggerStatus,
+  type WireBuild,
   type WireCursor,
+  type WireDryRun,
   type WireExplanation,
   type WireList,
   type WireOutcome,
@@ -115,4 +140,3 @@ export {
   type WireWorker,
   type WireWorkflow,
 } from './resource.ts'
-  type WireDryRun,

@@ -18,10 +18,14 @@ export const limits = {
   /** One line of NDJSON: an event of the largest size with its escapes. */
   lineBytesMax: 2 * 1024 * 1024,
   jsonDepthMax: 64,
+  /** Runs of one concurrency key at a time; whoever lets the next one in counts them. */
+  concurrencyMax: 1_000,
   windowEventsMax: 1_000,
   windowBytesMax: 1024 * 1024,
   /** 24 h: longer windows would hold their cursor, and with it retention, behind for longer than the look-back. */
   windowTimeoutMsMax: 24 * 3600 * 1000,
+  /** Of one trigger at once: each holds a cursor on every partition of its range, and the ids that it may meet. */
+  replaysRunningMax: 10,
   stepOutputBytesMax: 1024 * 1024,
   stepsPerRunMax: 1_000,
   stepKeyCharactersMax: 200,

@@ -1,5 +1,6 @@
 import type { WireEvent } from './event.ts'
 import type { RunStatus } from './run.ts'
+import type { BindingRule } from './stream-binding.ts'
 
 /** Shapes of the read side of the HTTP contract (docs/api.md). Lists are `{"data":[…],"next_cursor":"…"|null}`. */
 export interface WireList<Item> {
@@ -19,6 +20,8 @@ export interface WireStream {
   /** Null where the orchestrator, which knows them, cannot be asked. */
   triggers: string[] | null
   waited: boolean | null
+  /** How the records of an external stream are read; null for a stream of Headrace's own. */
+  external: BindingRule | null
   status: StreamStatus
 }
 
@@ -32,6 +35,7 @@ export interface WireTrigger {
   pattern: string
   window: { size: number; timeout_seconds: number | null; max_bytes: number; key: string | null }
   if: string | null
+  on_gap: 'stop' | 'continue'
   status: TriggerStatus
   reason: string | null
   cursors: WireCursor[]
@@ -43,6 +47,11 @@ export interface WireCursor {
   next_offset: number
   end_offset: number | null
   lag: number | null
+  status: 'live' | 'paused' | 'stopped'
+  /** Why it is stopped: `gap`, `recreated` or `truncated`. */
+  reason: string | null
+  /** Offsets that retention took before they were seen, since it was last reset. */
+  lost: number
   /** Null: not known. A window is held in the memory of its lane's owner; the cursor tells where it begins, not what it holds. */
   open_window: { events: number; since: string } | null
   /** Null: not known. It takes the log time of the record at `next_offset`, a read of the log for each cursor of a list. */
@@ -59,6 +68,21 @@ export interface WireWorkflow {
   triggers: string[]
   workers: number
   runs: Partial<Record<RunStatus, number>>
+}
+
+/** A build of an app, as its workers registered it. */
+export interface WireBuild {
+  id: string
+  app: string
+  /** Its set of workflows and triggers is the one that counts. */
+  in_force: boolean
+  workflows: string[]
+  /** Living workers, those that drain left out. */
+  workers: number
+  /** Live runs of pinned workflows that began on it: they go on with its workers only. */
+  pinned_runs: number
+  first_registered_at: string
+  last_registered_at: string
 }
 
 export interface WireWorker {

@@ -43,8 +43,17 @@ export const triggerDefinitionSchema = z.strictObject({
   ),
   /** Events on which it is not true are passed over. */
   if: expressionSchema.optional(),
+  /** What becomes of it on a partition whose log lost events before they were seen, or was made anew. Default `stop`. */
+  on_gap: z.enum(['stop', 'continue']).optional(),
 })
 export type TriggerDefinition = z.infer<typeof triggerDefinitionSchema>
+
+const concurrencySchema = z.strictObject({
+  /** Runs that may be under way at a time, of each value of `key`. */
+  limit: z.int().min(1).max(limits.concurrencyMax),
+  /** Absent: all runs of the workflow count together. */
+  key: expressionSchema.optional(),
+})
 
 const timeoutMs = z.int().min(1).max(limits.runTimeoutMsMax).nullable()
 
@@ -55,5 +64,6 @@ export const workflowDefinitionSchema = z.strictObject({
   on_deploy: z.enum(['upgrade', 'pin']),
   /** Of each run: until its first claim, and from then on to its end; null: never. */
   timeouts: z.strictObject({ start_ms: timeoutMs, run_ms: timeoutMs }).optional(),
+  concurrency: concurrencySchema.optional(),
 })
 export type WorkflowDefinition = z.infer<typeof workflowDefinitionSchema>

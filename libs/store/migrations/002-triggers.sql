@@ -25,16 +25,25 @@ create table workflows (
   -- What its runs begin with: the time until their first claim, and from then on to their end.
   start_timeout_ms int8,
   run_timeout_ms int8,
+  -- Runs at a time, of each value of the expression; null: any number.
+  concurrency_limit int,
+  concurrency_key text,
   status text not null default 'live',
+  -- By a person: none of its runs begins. Apart from the status, so that retiring and coming back do not end it.
+  paused_at timestamptz,
   definition jsonb not null,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   retired_at timestamptz,
   constraint workflows_on_deploy check (on_deploy in ('upgrade', 'pin')),
-  constraint workflows_status check (status in ('live', 'paused', 'retired')),
+  constraint workflows_status check (status in ('live', 'retired')),
+  constraint workflows_concurrency check (concurrency_limit >= 1 and (concurrency_key is null or concurrency_limit is not null)),
   constraint workflows_retired check ((status = 'retired') = (retired_at is not null))
 );
 create index workflows_app on workflows (app);
+-- What every claim asks for: nearly always nothing.
+create index workflows_paused on workflows (id) where paused_at is not null;
+create index workflows_pinned on workflows (id) where on_deploy = 'pin';
 
 create table triggers (
   id text primary key,
@@ -49,11 +58,14 @@ create table triggers (
   window_max_bytes int not null,
   window_key text,
   filter text,
+  -- What its workflow rules its runs by, as far as a window says it: `{"concurrency":{"key":…}}`.
   flow jsonb,
   gap_policy text not null default 'stop',
   on_deploy text not null default 'upgrade',
   status text not null default 'live',
   reason text,
+  -- What a person decided; it outlasts retirement, so that who comes back is paused again.
+  paused boolean not null default false,
   version int not null default 1,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -63,6 +75,7 @@ create table triggers (
   constraint triggers_gap_policy check (gap_policy in ('stop', 'continue')),
   constraint triggers_status check (status in ('live', 'paused', 'retired')),
   constraint triggers_retired check ((status = 'retired') = (retired_at is not null)),
+  constraint triggers_paused check (status = 'retired' or (status = 'paused') = paused),
   constraint triggers_version check (version >= 1)
 );
 create index triggers_workflow on triggers (workflow);
@@ -86,12 +99,42 @@ create table trigger_cursors (
   last_id text,
   status text not null default 'live',
   reason text,
+  -- Offsets that retention took before the trigger saw them, since it was last reset.
+  lost int8 not null default 0,
   updated_at timestamptz not null default now(),
   primary key (stream, partition, trigger_id),
-  constraint trigger_cursors_position check (next_offset >= 0 and partition >= 0 and incarnation >= 1),
+  constraint trigger_cursors_position check (next_offset >= 0 and partition >= 0 and incarnation >= 1 and lost >= 0),
   constraint trigger_cursors_fence check (revision >= 0 and version >= 1),
   constraint trigger_cursors_status check (status in ('live', 'paused', 'stopped'))
 ) with (fillfactor = 50);
+
+-- Stretches of a stream of which a trigger starts runs again, a row for each partition. While it runs it has a cursor of its
+-- own in `trigger_cursors`, under the name <trigger>:<id>: so each of its windows starts one run, whatever dies.
+create table replays (
+  id uuid not null,
+  trigger_id text not null,
+  stream text not null,
+  partition int not null,
+  from_offset int8 not null,
+  to_offset int8 not null,
+  dry_run boolean not null,
+  status text not null default 'running',
+  reason text,
+  -- What a dry run counted.
+  windows int8,
+  events int8,
+  filtered int8,
+  repeats int8,
+  dead_letters int8,
+  created_at timestamptz not null default now(),
+  finished_at timestamptz,
+  primary key (id, partition),
+  constraint replays_range check (from_offset >= 0 and to_offset >= from_offset and partition >= 0),
+  constraint replays_status check (status in ('running', 'done', 'failed', 'cancelled')),
+  constraint replays_finished check ((status = 'running') = (finished_at is null))
+);
+create index replays_trigger on replays (trigger_id, created_at);
+create index replays_running on replays (trigger_id) where status = 'running';
 
 -- Ids that came from outside, by which repeats are recognised. Rows of `publishEvent` live as long as their run.
 create table event_ids (
@@ -116,7 +159,9 @@ create table event_id_sweeps (
   revision int8 not null default 0
 );
 
--- Decisions that lose or merge events, kept for 7 days: what explain answers from.
+-- What lost an event that no rule would tell of, kept for 7 days: what explain answers from. A `repeat` is one for all
+-- triggers of its stream (`trigger_id` is empty), and says where its id was seen first. A `gap` is what one trigger passed
+-- over, from `sequence_id` to `last_sequence_id`.
 create table decisions (
   kind text not null,
   stream text not null,

@@ -14,6 +14,7 @@ export {
   type ResponseInHand,
 } from './queries/answer-from-responses.ts'
 export { answerChildren, endedChildWaits } from './queries/answer-children.ts'
+export { admitRuns, keysWithRoom } from './queries/admit-runs.ts'
 export { answerTimers } from './queries/answer-timers.ts'
 export { type Answered, type AnsweredWait } from './queries/answer-waits.ts'
 export {
@@ -22,6 +23,7 @@ export {
   type EndedRun,
   type WorkerCommand,
 } from './queries/apply-commands.ts'
+export type { ConcurrencyKey } from './queries/concurrency-keys.ts'
 export { uncheckedWaits } from './queries/checked-waits.ts'
 export { claimRuns, type ClaimRequest } from './queries/claim-runs.ts'
 export {
@@ -108,13 +110,13 @@ export {
   projectionVersion,
   type WaitedStream,
 } from './queries/projections.ts'
+export { listRuns, type RunListFilter } from './queries/list-runs.ts'
 export { readTimeline, type RunTimeline } from './queries/read-timeline.ts'
 export {
   countRuns,
   getRun,
   listRunIds,
   listRunNotes,
-  listRuns,
   listSteps,
   readRunEnds,
   type RunFilter,
@@ -154,6 +156,10 @@ export {
 } from './queries/register-waits.ts'
 export { releaseDelayedRuns } from './queries/release-delayed-runs.ts'
 export { type Resumed, resumeWait } from './queries/resume-wait.ts'
+export { resumeUnfitRuns } from './queries/resume-unfit-runs.ts'
+export { setWorkflowPaused } from './queries/pause-workflow.ts'
+export { type BuildRecord, listBuilds, type RisenBuild, risenBuilds } from './queries/builds.ts'
+export { type NotTakenReason, notTakenReasons } from './queries/blocked-reasons.ts'
 export { replaceWorker } from './queries/replace-worker.ts'
 export { retryOf, retryRuns } from './queries/retry-runs.ts'
 export type { RunRecord, StepRecord, WaitingFor } from './queries/run-record.ts'
@@ -174,10 +180,32 @@ export {
   sweepEventIds,
   type SweptEventIds,
 } from './queries/sweep-event-ids.ts'
+export { bindStream, type BoundStream, type StartOffsets } from './queries/bind-stream.ts'
+export {
+  findStreamBinding,
+  listStreamBindings,
+  nextConfigRevision,
+  unbindStream,
+} from './queries/stream-bindings.ts'
 export { sweepEndedWaits } from './queries/sweep-ended-waits.ts'
 export type { TaskSeed } from './queries/task-seed.ts'
 export { timeOutRuns } from './queries/time-out-runs.ts'
 export { type DueWait, dueEventWaits, timeOutWaits } from './queries/time-out-waits.ts'
+export {
+  cancelReplay,
+  createReplay,
+  finishReplay,
+  readReplay,
+  type ReplayCounts,
+  replayCursorId,
+  type ReplayRange,
+  type ReplayRow,
+  replayVersion,
+  type RunningReplay,
+  runningReplays,
+} from './queries/replays.ts'
+export { type ResetCursor, resetTrigger } from './queries/reset-trigger.ts'
+export { passGap, type PastGap } from './queries/pass-gap.ts'
 export { getTrigger, listTriggers, setTriggerStatus, type TriggerRow } from './queries/triggers.ts'
 export {
   type DispatchTarget,

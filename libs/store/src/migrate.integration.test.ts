@@ -6,10 +6,12 @@ import { migrate, openStore, schemaVersion, type Store } from './index.ts'
 import { migrationsExpected } from './migrate.ts'
 import { apiKeys } from './schema/api-keys.ts'
 import { runIds, runNotes, runs, steps } from './schema/runs.ts'
+import { streamBindings } from './schema/stream-bindings.ts'
 import {
   apps,
   builds,
   deadLetters,
+  replays,
   decisions,
   eventIds,
   eventIdSweeps,
@@ -18,7 +20,6 @@ import {
   workflows,
 } from './schema/triggers.ts'
 import {
-  concurrencySlots,
   correlatorCursors,
   latestResponses,
   projections,
@@ -30,9 +31,9 @@ import { instances, workers } from './schema/workers.ts'
 
 const tables: PgTable[] = [
   [runs, steps, runIds, runNotes],
-  [apps, builds, workflows, triggers, triggerCursors, eventIds, eventIdSweeps, decisions, deadLetters],
-  [workers, instances, apiKeys],
-  [waits, responses, correlatorCursors, waitedStreams, projections, latestResponses, concurrencySlots],
+  [apps, builds, workflows, triggers, triggerCursors, replays, eventIds, eventIdSweeps, decisions, deadLetters],
+  [workers, instances, apiKeys, streamBindings],
+  [waits, responses, correlatorCursors, waitedStreams, projections, latestResponses],
 ].flat()
 
 let url: string

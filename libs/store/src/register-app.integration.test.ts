@@ -142,6 +142,20 @@ describe('a changed definition', () => {
     expect(await getTrigger(store, 'on_order')).toMatchObject({ status: 'paused', version: 2 })
     expect(await cursors()).toMatchObject(partitions.map(() => ({ status: 'paused', version: 2 })))
   })
+
+  test('that was paused and retired comes back paused, and is live when it is resumed', async () => {
+    await registerShop(store)
+    await setTriggerStatus(store, 'on_order', 'paused')
+    await registerShop(store, { build: 'b2', workflows: [] })
+    expect(await getTrigger(store, 'on_order')).toMatchObject({ status: 'retired' })
+    await registerShop(store, { build: 'b3' })
+    expect(await getTrigger(store, 'on_order')).toMatchObject({ status: 'paused' })
+    expect(await cursors()).toMatchObject(partitions.map(() => ({ status: 'paused' })))
+    await setTriggerStatus(store, 'on_order', 'live')
+    await registerShop(store, { build: 'b4', workflows: [] })
+    await registerShop(store, { build: 'b5' })
+    expect(await cursors()).toMatchObject(partitions.map(() => ({ status: 'live' })))
+  })
 })
 
 describe('builds', () => {

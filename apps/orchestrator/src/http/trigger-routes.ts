@@ -117,6 +117,7 @@ function wireTrigger(
       key: trigger.windowKey,
     },
     if: trigger.filter,
+    on_gap: trigger.gapPolicy,
     status: live && stopped !== undefined ? 'stopped' : trigger.status,
     reason: live && stopped !== undefined ? stopped.reason : trigger.reason,
     cursors: cursors.map((cursor) =>
@@ -125,13 +126,19 @@ function wireTrigger(
   }
 }
 
-const wireCursor = ({ stream, partition, nextOffset }: CursorRow, end: number | null): WireCursor => ({
+const wireCursor = (
+  { stream, partition, nextOffset, status, reason, lost }: CursorRow,
+  end: number | null,
+): WireCursor => ({
   stream,
   partition,
   next_offset: nextOffset,
   end_offset: end,
   // An open window keeps the cursor at its first event: these count as lag until it closes.
   lag: end === null ? null : Math.max(0, end - nextOffset),
+  status,
+  reason,
+  lost,
   // Known to the trigger service alone, which holds it in memory.
   open_window: null,
   retention_margin_seconds: null,

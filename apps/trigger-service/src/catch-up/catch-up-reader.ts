@@ -1,4 +1,4 @@
-import type { Broker } from '@headrace/broker'
+import type { Broker, StreamCatalog } from '@headrace/broker'
 import { type Clock, codeOf, limited, type Logger } from '@headrace/service'
 import type { Reading, Repeats } from '../repeats/repeats.ts'
 import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
@@ -7,6 +7,7 @@ import { type LaneRecord, readRecord } from '../lanes/lane-record.ts'
 import { LANE_BEHIND_MAX } from '../lanes/lane-start.ts'
 import type { Lane } from '../lanes/lane.ts'
 import { Turns } from './turns.ts'
+import { untilSettled } from './until-settled.ts'
 
 /** Fetches of catch-up readers under way at once in this instance; a resumed stream of many triggers takes turns. */
 const READS_AT_ONCE_MAX = 4
@@ -21,6 +22,7 @@ export interface CatchUpParts {
   enqueue: (entry: LaneEntry) => void
   deadLetters: DeadLetters
   repeats: Pick<Repeats, 'reading'>
+  streams: Pick<StreamCatalog, 'decode'>
   log: Logger
   clock: Clock
   /** A follower was dropped that must be read again. */
@@ -104,7 +106,7 @@ export class CatchUp {
     const reading = this.#parts.repeats.reading(lane)
     for (;;) {
       // Before it may meet the lane, too: one that left it for want of room would leave it again at once.
-      await this.#room(follower, lane, signal)
+      await untilSettled(follower, () => follower.pending.bytes < lane.pendingBytesMax, signal)
       signal.throwIfAborted()
       if (this.#meets(follower, lane)) return
       try {
@@ -154,7 +156,7 @@ export class CatchUp {
         this.#parts.onOrphans()
         return null
       }
-      const read = records.map((record) => readRecord(lane.stream, lane.partition, record))
+      const read = records.map((record) => readRecord(this.#parts.streams, lane, record))
       const unknownFromMs = reading.unknownFrom(read)
       if (unknownFromMs !== null) return unknownFromMs
       await this.#scanAll({ follower, lane, reading }, read, signal)
@@ -185,20 +187,5 @@ export class CatchUp {
 
   #enqueue(entries: readonly LaneEntry[]): void {
     for (const entry of entries) this.#parts.enqueue(entry)
-  }
-
-  /** Waits until enough of what the follower closed is flushed. */
-  async #room(follower: Follower, lane: Lane, signal: AbortSignal): Promise<void> {
-    const settled = follower.onSettled
-    while (follower.pending.bytes >= lane.pendingBytesMax) {
-      signal.throwIfAborted()
-      await new Promise<void>((go) => {
-        follower.onSettled = () => {
-          settled()
-          go()
-        }
-      })
-    }
-    follower.onSettled = settled
   }
 }

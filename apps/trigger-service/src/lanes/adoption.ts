@@ -1,4 +1,5 @@
-import type { Broker } from '@headrace/broker'
+import type { Broker, StreamCatalog } from '@headrace/broker'
+import { type CursorGap, gapOf, type LogMarks } from '@headrace/core'
 import {
   type Clock,
   codeOf,
@@ -8,13 +9,13 @@ import {
   type Logger,
   type Metrics,
 } from '@headrace/service'
-import type { CursorRow, NewProjection } from '@headrace/store'
+import type { CursorRow, NewProjection, PastGap } from '@headrace/store'
 import type { TriggerMetrics } from '../metrics.ts'
 import { ProjectionFollower } from '../projection/projection-follower.ts'
 import { newProjections } from '../projection/new-projections.ts'
 import { isProjection, type LaneTrigger } from '../triggers/lane-trigger.ts'
 import type { Follower } from './follower.ts'
-import { type Gap, gapOf, isOtherRecord, type LogMarks } from './gap.ts'
+import { gapOfCursor } from './gap.ts'
 import type { LaneSet } from './lane-set.ts'
 import { laneStart } from './lane-start.ts'
 import type { Lane } from './lane.ts'
@@ -39,7 +40,9 @@ export interface CursorStore {
   /** With their cursors; those that are begun are left as they are. */
   createProjections(rows: readonly NewProjection[]): Promise<void>
   /** False when it is not as it was read any more. */
-  stopCursor(cursor: CursorRow, reason: string): Promise<boolean>
+  stopCursor(cursor: CursorRow, gap: CursorGap): Promise<boolean>
+  /** Sets it behind a gap, as the trigger's policy says; likewise. */
+  passGap(cursor: CursorRow, past: PastGap): Promise<boolean>
 }
 
 export interface NewCursor {
@@ -54,6 +57,7 @@ export interface AdoptionParts {
   lanes: LaneSet
   store: CursorStore
   broker: Pick<Broker, 'offsets' | 'offsetsForTime' | 'readRange'>
+  streams: Pick<StreamCatalog, 'decode'>
   /** Reads behind the lane until it meets it. */
   catchUp: (follower: Follower, lane: Lane) => void
   /** A cursor works by a newer definition than the list of triggers: it is worth reading again. */
@@ -128,12 +132,13 @@ export class Adoption {
       const lanesMarks = marks.get(lane.partition)
       if (lanesMarks === undefined) continue
       const followers: Follower[] = []
+      const incarnation = incarnationOf(rows.values(), lane.partition)
       for (const trigger of triggers) {
         const cursor = rows.get(cursorName(trigger.id, lane.partition))
         const follower =
           cursor === undefined
             ? null
-            : await this.#follower(trigger, cursor, { topic, marks: lanesMarks, signal })
+            : await this.#follower(trigger, cursor, { topic, marks: lanesMarks, signal, incarnation })
         if (follower !== null) followers.push(follower)
       }
       this.#giveTo(lane, followers)
@@ -167,28 +172,31 @@ export class Adoption {
   async #follower(
     trigger: LaneTrigger,
     cursor: CursorRow,
-    log: { topic: string; marks: LogMarks; signal: AbortSignal },
+    log: { topic: string; marks: LogMarks; signal: AbortSignal; incarnation: number },
   ): Promise<Follower | null> {
     if (cursor.version !== trigger.version) {
       this.#parts.onStale()
       return null
     }
     if (cursor.status !== 'live') return null
-    const gap = await this.#gap(cursor, log)
-    if (gap.kind !== 'recreated_or_truncated') this.#beyond.delete(beyondName(cursor))
-    if (gap.kind === 'none') return this.#makeFollower(trigger, cursor)
-    if (gap.kind === 'recreated_or_truncated' && !this.#confirmed(cursor)) return null
-    if (gap.kind === 'gap' && trigger.gapPolicy === 'continue') {
-      this.#say(cursor, gap, log.marks)
-      return this.#makeFollower(trigger, cursor, log.marks.low)
-    }
-    if (await this.#parts.store.stopCursor(cursor, gap.kind)) this.#say(cursor, gap, log.marks)
+    const { broker, store, streams } = this.#parts
+    const gap = await gapOfCursor(cursor, { ...log, broker, streams })
+    const isBeyond = gapOf(cursor, log.marks).kind === 'beyond_log'
+    if (!isBeyond) this.#beyond.delete(beyondName(cursor))
+    if (gap === null) return this.#makeFollower(trigger, cursor)
+    if (isBeyond && !this.#confirmed(cursor)) return null
+    const told =
+      trigger.gapPolicy === 'continue'
+        ? await store.passGap(cursor, pastGap(cursor, gap, log))
+        : await store.stopCursor(cursor, gap)
+    if (told) this.#say(cursor, gap, log.marks)
+    // Where it was set behind the gap, it is read again as it is now.
+    if (told && trigger.gapPolicy === 'continue') this.duty.poke()
     return null
   }
 
-  #makeFollower(trigger: LaneTrigger, cursor: CursorRow, from?: number): Follower | null {
-    const at = from === undefined ? { cursor } : { cursor, from }
-    if (isProjection(trigger)) return new ProjectionFollower({ trigger, ...at })
+  #makeFollower(trigger: LaneTrigger, cursor: CursorRow): Follower | null {
+    if (isProjection(trigger)) return new ProjectionFollower({ trigger, cursor })
     const compiled = expressionsOf(trigger)
     if (compiled.kind === 'invalid') {
       limited(this.#parts.log, `expressions/${trigger.id}`, LOG_EVERY_MS, this.#parts.clock).error(
@@ -203,20 +211,7 @@ export class Adoption {
       return null
     }
     const onPassedOver = (outcome: string) => this.#parts.metrics.events.inc({ trigger: trigger.id, outcome })
-    return new TriggerFollower({ trigger, expressions: compiled.expressions, ...at, onPassedOver })
-  }
-
-  /** The marks first: of a cursor that is beyond them, or was overtaken, no record needs to be read. */
-  async #gap(
-    cursor: CursorRow,
-    { topic, marks, signal }: { topic: string; marks: LogMarks; signal: AbortSignal },
-  ): Promise<Gap> {
-    const gap = gapOf(cursor, marks)
-    if (gap.kind !== 'none') return gap
-    const { broker } = this.#parts
-    return (await isOtherRecord(cursor, { broker, topic, signal }))
-      ? { kind: 'recreated', code: 'record_differs' }
-      : gap
+    return new TriggerFollower({ trigger, expressions: compiled.expressions, cursor, onPassedOver })
   }
 
   #confirmed(cursor: CursorRow): boolean {
@@ -229,14 +224,14 @@ export class Adoption {
     return true
   }
 
-  #say(cursor: CursorRow, gap: Exclude<Gap, { kind: 'none' }>, { low, high }: LogMarks): void {
+  #say(cursor: CursorRow, gap: CursorGap, { low, high }: LogMarks): void {
     const { triggerId: trigger, stream, partition, nextOffset } = cursor
     const lost = gap.kind === 'gap' ? gap.lost : null
     this.#parts.metrics.topicAnomalies.inc({ stream, kind: gap.kind })
     limited(this.#parts.log, `gap/${beyondName(cursor)}`, LOG_EVERY_MS, this.#parts.clock).error(
       {
         event: 'cursor.gap',
-        code: gap.code,
+        code: gapCodes[gap.kind],
         trigger,
         stream,
         partition,
@@ -268,8 +263,21 @@ export class Adoption {
 
 const gapSentences = {
   gap: 'retention took events before this trigger saw them',
-  recreated: 'another record stands where this cursor saw its last one: its topic was made anew',
-  recreated_or_truncated: 'the log ends before this cursor: its topic was made anew or cut',
+  recreated: 'the topic was made anew since this cursor saw its last record',
+  truncated: 'the end of the log was cut off, and with it what this cursor has seen last',
+}
+const gapCodes = { gap: 'events_expired', recreated: 'topic_recreated', truncated: 'log_truncated' }
+
+/** Of a log that was cut, what is left was seen; of one that was made anew, nothing: its offsets name other events. */
+function pastGap(
+  cursor: CursorRow,
+  gap: CursorGap,
+  { marks, incarnation }: { marks: LogMarks; incarnation: number },
+): PastGap {
+  if (gap.kind === 'gap') return { nextOffset: marks.low, incarnation: cursor.incarnation, lost: gap.lost }
+  if (gap.kind === 'truncated') return { nextOffset: marks.high, incarnation: cursor.incarnation, lost: 0 }
+  const next = cursor.incarnation < incarnation ? incarnation : cursor.incarnation + 1
+  return { nextOffset: marks.low, incarnation: next, lost: 0 }
 }
 
 interface Beginning {
@@ -281,6 +289,14 @@ interface Beginning {
 /** No row at registration: the partition is newer than the trigger, and all that it holds is to be seen. */
 function newCursor({ id, stream, version }: LaneTrigger, partition: number, low: number): NewCursor {
   return { triggerId: id, stream, partition, nextOffset: low, version }
+}
+
+/** The highest of those that are followed. */
+function incarnationOf(rows: Iterable<CursorRow>, partition: number): number {
+  let highest = 1
+  for (const row of rows)
+    if (row.partition === partition && row.status === 'live') highest = Math.max(highest, row.incarnation)
+  return highest
 }
 
 const cursorName = (triggerId: string, partition: number): string => `${triggerId}/${partition}`

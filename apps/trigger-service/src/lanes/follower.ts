@@ -43,11 +43,11 @@ export abstract class Follower {
   #seen: SeenRecord | null
   #live = true
 
-  constructor({ trigger, cursor, from }: NewFollower) {
+  constructor({ trigger, cursor }: NewFollower) {
     this.trigger = trigger
     this.lane = { stream: cursor.stream, partition: cursor.partition }
     this.incarnation = cursor.incarnation
-    this.#scanned = from ?? cursor.nextOffset
+    this.#scanned = cursor.nextOffset
     this.#seen =
       cursor.lastOffset === null || cursor.lastTs === null
         ? null
@@ -58,6 +58,11 @@ export abstract class Follower {
 
   get live(): boolean {
     return this.#live
+  }
+
+  /** The name and the version of its cursor in Postgres. */
+  get cursorOf(): { id: string; version: number } {
+    return this.trigger
   }
 
   get scanned(): number {
@@ -122,8 +127,6 @@ export abstract class Follower {
 export interface NewFollower {
   trigger: LaneTrigger
   cursor: CursorRow
-  /** Where to begin when not at the cursor: behind a gap that policy lets pass. */
-  from?: number
 }
 
 export const NOTHING: readonly LaneEntry[] = []

@@ -1,5 +1,5 @@
-import type { IncomingRecord } from '@headrace/broker'
-import { decodeEvent, toInputEvent, toWireEvent, type WindowEvent } from '@headrace/core'
+import type { IncomingRecord, StreamCatalog } from '@headrace/broker'
+import { toInputEvent, toWireEvent, type WindowEvent } from '@headrace/core'
 import { limits, type EventRecord, type WireEvent } from '@headrace/schemas'
 
 /** An event as a window holds it: its share of the run's input is text already, made once for all triggers. */
@@ -7,6 +7,8 @@ export interface LaneEvent extends WindowEvent {
   /** The event as JSON, as it stands in the run's input. */
   readonly text: string
   readonly traceparent: string | null
+  /** Of the trigger that took it, where its workflow's concurrency has a key; else null. */
+  readonly concurrencyKey: string | null
 }
 
 /** The last record a cursor saw: by it a recreated topic is told from the one that was read. */
@@ -30,6 +32,8 @@ export type LaneRecord =
     }
   /** Its id came from outside and stands for another position: nobody is to have it. Made of an event by `Reading`. */
   | { readonly kind: 'repeat'; readonly seen: SeenRecord; readonly topic: string }
+  /** No event by the rule of its external stream, and nothing to set aside. */
+  | { readonly kind: 'skipped'; readonly seen: SeenRecord }
   | {
       readonly kind: 'unreadable'
       readonly seen: SeenRecord
@@ -38,9 +42,14 @@ export type LaneRecord =
       readonly raw: IncomingRecord
     }
 
-export function readRecord(stream: string, partition: number, record: IncomingRecord): LaneRecord {
+export function readRecord(
+  streams: Pick<StreamCatalog, 'decode'>,
+  { stream, partition }: { readonly stream: string; readonly partition: number },
+  record: IncomingRecord,
+): LaneRecord {
   const { offset, timestamp } = record
-  const decoded = decodeEvent(stream, { ...record, partition })
+  const decoded = streams.decode(stream, { ...record, partition })
+  if (decoded.kind === 'skipped') return { kind: 'skipped', seen: { offset, timestamp, id: null } }
   if (decoded.kind === 'unreadable') {
     const { reason, detail } = decoded
     return { kind: 'unreadable', seen: { offset, timestamp, id: null }, reason, detail, raw: record }
@@ -48,7 +57,8 @@ export function readRecord(stream: string, partition: number, record: IncomingRe
   const { event, bytes } = decoded
   return {
     kind: 'event',
-    seen: { offset, timestamp, id: storableId(event.id) },
+    // Of an external stream the id is what its rule makes of the record, and the rule may change.
+    seen: { offset, timestamp, id: event.external === undefined ? storableId(event.id) : null },
     event,
     bytes,
     laneEvent: null,
@@ -76,6 +86,7 @@ function makeLaneEvent({ event, bytes }: Extract<LaneRecord, { kind: 'event' }>)
     text,
     traceparent:
       event.traceparent !== null && w3cTraceparent.test(event.traceparent) ? event.traceparent : null,
+    concurrencyKey: null,
   }
 }
 

@@ -39,6 +39,7 @@ export class LaneSet {
 
   /** Live triggers of the lane's stream that it neither has nor is to leave alone for now. */
   orphansOf(lane: Lane): LaneTrigger[] {
+    if (!this.#holdsStream(lane)) return []
     return this.#live(lane.stream).filter(({ id }) => !lane.has(id))
   }
 
@@ -48,7 +49,8 @@ export class LaneSet {
    */
   reconcile(): void {
     for (const lane of this.all) {
-      const live = new Map(this.#live(lane.stream).map((trigger) => [trigger.id, trigger]))
+      const triggers = this.#holdsStream(lane) ? this.#live(lane.stream) : []
+      const live = new Map(triggers.map((trigger) => [trigger.id, trigger]))
       for (const follower of [...lane.followers, ...lane.chasers]) {
         const trigger = live.get(follower.trigger.id)
         if (trigger?.version === follower.trigger.version) follower.trigger = trigger
@@ -56,6 +58,11 @@ export class LaneSet {
       }
     }
     this.#parts.onOrphans()
+  }
+
+  /** False for a topic that its stream is not bound to any more: the lane is about to be revoked. */
+  #holdsStream({ stream, topic }: Lane): boolean {
+    return this.#parts.streams.topicOf(stream) === topic
   }
 
   #share(): number {

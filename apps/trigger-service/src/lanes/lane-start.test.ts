@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { gapOf } from './gap.ts'
 import { laneStart } from './lane-start.ts'
 
 describe('a lane starts', () => {
@@ -14,26 +13,5 @@ describe('a lane starts', () => {
 
   it('nowhere when nobody follows', () => {
     expect(laneStart([])).toBeNull()
-  })
-})
-
-describe('a cursor compared with its log', () => {
-  it('fits anywhere from the low to the high mark', () => {
-    expect(gapOf({ nextOffset: 3, lastOffset: null }, { low: 3, high: 9 }).kind).toBe('none')
-    expect(gapOf({ nextOffset: 9, lastOffset: null }, { low: 3, high: 9 }).kind).toBe('none')
-  })
-
-  it('below the low mark has lost the events between', () => {
-    expect(gapOf({ nextOffset: 1, lastOffset: null }, { low: 3, high: 9 })).toEqual({
-      kind: 'gap',
-      code: 'events_expired',
-      lost: 2,
-    })
-  })
-
-  it('beyond the high mark belongs to another log', () => {
-    expect(gapOf({ nextOffset: 10, lastOffset: null }, { low: 3, high: 9 }).kind).toBe(
-      'recreated_or_truncated',
-    )
   })
 })

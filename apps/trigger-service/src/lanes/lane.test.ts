@@ -204,7 +204,7 @@ describe('a lane', () => {
     await harness.adopt()
     expect(harness.postgres.cursor('each')).toMatchObject({
       status: 'stopped',
-      reason: 'recreated_or_truncated',
+      reason: 'recreated',
     })
   })
 
@@ -234,7 +234,7 @@ describe('a lane', () => {
     await after.adopt()
     after.nowMs = 2_000
     await after.adopt()
-    expect(after.postgres.cursor('tens')).toMatchObject({ reason: 'recreated_or_truncated', nextOffset: 0 })
+    expect(after.postgres.cursor('tens')).toMatchObject({ reason: 'truncated', nextOffset: 0 })
   })
 
   it('goes on where the record that its cursor saw last has expired', async () => {

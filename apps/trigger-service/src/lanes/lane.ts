@@ -1,4 +1,11 @@
-import type { IncomingBatch, IncomingRecord, LanedConsumer, LaneHandler, PushAnswer } from '@headrace/broker'
+import type {
+  IncomingBatch,
+  IncomingRecord,
+  LanedConsumer,
+  LaneHandler,
+  PushAnswer,
+  StreamCatalog,
+} from '@headrace/broker'
 import { type Clock, codeOf, type Logger } from '@headrace/service'
 import { progressEntry } from '../start-runs/flush-entry.ts'
 import { isMarked, type Reading, type Repeats } from '../repeats/repeats.ts'
@@ -15,6 +22,7 @@ export interface LaneParts {
   readonly enqueue: (entry: LaneEntry) => void
   readonly deadLetters: DeadLetters
   readonly repeats: Pick<Repeats, 'reading'>
+  readonly streams: Pick<StreamCatalog, 'decode' | 'topicOf'>
   readonly log: Logger
   readonly clock: Clock
   /** This lane has triggers to read again: their cursors are not known (any more). */
@@ -263,7 +271,7 @@ export class Lane implements LaneHandler {
       const chunk = this.#nextChunk()
       if (chunk === null) return
       const life = this.#life
-      const records = chunk.records.map((record) => readRecord(this.stream, this.partition, record))
+      const records = chunk.records.map((record) => readRecord(this.#parts.streams, this, record))
       const unreadable = records.filter((record) => record.kind === 'unreadable')
       if (unreadable.length > 0) {
         const letters = unreadable.map((record) => recordLetter(this.#name, record))

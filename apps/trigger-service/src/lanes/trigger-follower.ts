@@ -1,4 +1,11 @@
-import { type ClosedWindow, compilePattern, type CursorPoint, type WindowRule, Windows } from '@headrace/core'
+import {
+  type ClosedWindow,
+  compilePattern,
+  concurrencyKeyOf,
+  type CursorPoint,
+  type WindowRule,
+  Windows,
+} from '@headrace/core'
 import type { TriggerRow } from '@headrace/store'
 import { refusedEntry, windowEntry } from '../start-runs/flush-entry.ts'
 import { Follower, type LaneEntry, type NewFollower, NOTHING } from './follower.ts'
@@ -6,6 +13,8 @@ import { type LaneEvent, type LaneRecord, toLaneEvent, toRecordWireEvent } from 
 import type { TriggerExpressions } from './trigger-expressions.ts'
 
 type EventRecord = Extract<LaneRecord, { kind: 'event' }>
+
+const NO_WINDOW_KEY = { kind: 'key', key: null } as const
 
 /** A trigger of a workflow on one partition, and its open windows. What it closes is a window that becomes a run. */
 export class TriggerFollower extends Follower {
@@ -20,11 +29,10 @@ export class TriggerFollower extends Follower {
 
   constructor({ expressions, onPassedOver, ...given }: NewTriggerFollower) {
     super(given)
-    const { cursor, from = cursor.nextOffset } = given
-    const { done, lastOffset } = cursor
+    const { nextOffset, done, lastOffset } = given.cursor
     this.#matches = compilePattern(given.trigger.pattern)
     this.#expressions = expressions
-    this.#windows = new Windows(ruleOf(given.trigger), { nextOffset: from, done, lastOffset })
+    this.#windows = new Windows(ruleOf(given.trigger), { nextOffset, done, lastOffset })
     this.#onPassedOver = onPassedOver
     this.#countFrom = (lastOffset ?? -1) + 1
   }
@@ -35,6 +43,16 @@ export class TriggerFollower extends Follower {
 
   override get cursor(): CursorPoint {
     return this.#windows.cursor(this.scanned)
+  }
+
+  /** Of the runs that it starts. */
+  get tags(): Record<string, string> {
+    return {}
+  }
+
+  /** No record comes any more: what is open closes. */
+  end(): readonly LaneEntry[] {
+    return this.#entries(this.#windows.closeAll(this.scanned))
   }
 
   protected override letGo(): void {
@@ -57,7 +75,7 @@ export class TriggerFollower extends Follower {
   }
 
   #takeEvent(record: EventRecord): readonly LaneEntry[] {
-    const { filter, key } = this.#expressions
+    const { filter, key, concurrencyKey } = this.#expressions
     const { offset } = record.seen
     if (this.#windows.isSettled(offset)) return this.#pass(record)
     if (filter !== null) {
@@ -68,10 +86,13 @@ export class TriggerFollower extends Follower {
         return this.#pass(record)
       }
     }
-    if (key === null) return this.#entries(this.#windows.onEvent(toLaneEvent(record), null))
-    const answer = key.of(toRecordWireEvent(record))
+    const answer = key === null ? NO_WINDOW_KEY : key.of(toRecordWireEvent(record))
     if (answer.kind === 'failed') return this.#refuse(record, 'key_error', `key: ${answer.reason}`)
-    return this.#entries(this.#windows.onEvent(toLaneEvent(record), answer.key))
+    if (concurrencyKey === null) return this.#entries(this.#windows.onEvent(toLaneEvent(record), answer.key))
+    const share = concurrencyKeyOf(concurrencyKey, toRecordWireEvent(record))
+    if (share.kind === 'failed') return this.#refuse(record, 'key_error', `concurrency.key: ${share.reason}`)
+    const event = { ...toLaneEvent(record), concurrencyKey: share.key }
+    return this.#entries(this.#windows.onEvent(event, answer.key))
   }
 
   #pass({ seen }: LaneRecord): readonly LaneEntry[] {

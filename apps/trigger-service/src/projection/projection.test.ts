@@ -198,7 +198,7 @@ describe('the projection', () => {
     await next.adopt()
     expect(next.postgres.cursor(projectionTriggerId)).toMatchObject({
       status: 'stopped',
-      reason: 'recreated_or_truncated',
+      reason: 'recreated',
     })
   })
 

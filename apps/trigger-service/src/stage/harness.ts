@@ -1,6 +1,6 @@
-import type { LanedConsumer, OutgoingRecord, ProduceOutcome } from '@headrace/broker'
+import { BoundStreams, type LanedConsumer, type OutgoingRecord, type ProduceOutcome } from '@headrace/broker'
 import { type Clock, createMetrics, silentLogger } from '@headrace/service'
-import type { TaskSeed, TriggerRow, WaitedStream } from '@headrace/store'
+import type { ConcurrencyKey, TaskSeed, TriggerRow, WaitedStream } from '@headrace/store'
 import { CatchUp } from '../catch-up/catch-up-reader.ts'
 import { Adoption } from '../lanes/adoption.ts'
 import { LaneSet } from '../lanes/lane-set.ts'
@@ -30,6 +30,7 @@ export const trigger = (over: Partial<TriggerRow> & { id: string }): TriggerRow 
     windowTimeoutMs: null,
     windowMaxBytes: 1024 * 1024,
     windowKey: null,
+    concurrency: null,
     filter: null,
     status: 'live',
     version: 1,
@@ -54,6 +55,7 @@ export class Harness {
   readonly repeats: Repeats
   readonly letters: DeadLetter[] = []
   readonly tasks: TaskSeed[] = []
+  readonly admissions: ConcurrencyKey[] = []
   readonly committed: number[] = []
   /** Records of the response topic, in their order. */
   readonly responses: OutgoingRecord[] = []
@@ -97,14 +99,16 @@ export class Harness {
     const deadLetters = { put: async (letters: readonly DeadLetter[]) => await this.#put(letters) }
     const metrics = createTriggerMetrics(createMetrics())
     const onOrphans = () => void (this.pokes += 1)
+    const streams = new BoundStreams('test')
     this.repeats = new Repeats({
+      streams,
       store: eventIds,
       broker: log,
       log: silentLogger,
       clock,
       onOutage: (detail) => this.outages.push(detail),
     })
-    const shared = { deadLetters, repeats: this.repeats, log: silentLogger, clock, onOrphans }
+    const shared = { deadLetters, repeats: this.repeats, streams, log: silentLogger, clock, onOrphans }
     this.flusher = new Flusher({
       ...shared,
       store: postgres,
@@ -113,6 +117,7 @@ export class Harness {
         this.tasks.push(...seeds)
         return Promise.resolve()
       },
+      admit: (keys) => this.admissions.push(...keys),
       onFenced: onOrphans,
       onOutage: () => undefined,
     })

@@ -1,7 +1,9 @@
+import type { CursorGap } from '@headrace/core'
 import {
   type CursorMove,
   type CursorRow,
   type NewProjection,
+  type PastGap,
   type ProjectionGap,
   projectionTriggerId,
   type WindowRun,
@@ -51,6 +53,7 @@ export class FakePostgres implements RunStore, CursorStore {
       lastId: null,
       status: 'live',
       reason: null,
+      lost: 0,
       ...row,
     }
     this.cursors.set(nameOf(cursor), cursor)
@@ -163,15 +166,20 @@ export class FakePostgres implements RunStore, CursorStore {
       }))
   }
 
-  stopCursor(cursor: CursorRow, reason: string) {
+  stopCursor(cursor: CursorRow, gap: CursorGap) {
+    const lost = gap.kind === 'gap' ? gap.lost : 0
+    return this.#change(cursor, { status: 'stopped', reason: gap.kind, lost: cursor.lost + lost })
+  }
+
+  passGap(cursor: CursorRow, { nextOffset, incarnation, lost }: PastGap) {
+    const forgotten = { done: '{}', lastOffset: null, lastTs: null, lastId: null }
+    const moved = { nextOffset, incarnation, lost: cursor.lost + lost }
+    return this.#change(cursor, lost > 0 ? moved : { ...moved, ...forgotten })
+  }
+
+  #change(cursor: CursorRow, change: Partial<CursorRow>) {
     const isAsRead = this.cursors.get(nameOf(cursor))?.revision === cursor.revision
-    if (isAsRead)
-      this.cursors.set(nameOf(cursor), {
-        ...cursor,
-        status: 'stopped',
-        reason,
-        revision: cursor.revision + 1,
-      })
+    if (isAsRead) this.cursors.set(nameOf(cursor), { ...cursor, ...change, revision: cursor.revision + 1 })
     return Promise.resolve(isAsRead)
   }
 }

@@ -16,6 +16,8 @@ interface StoredCursor {
   done: string
   status: string
   reason: string | null
+  incarnation: number
+  lost: number
 }
 
 export interface SceneTrigger {
@@ -25,6 +27,7 @@ export interface SceneTrigger {
   timeoutMs?: number | null
   key?: string
   if?: string
+  onGap?: 'stop' | 'continue'
 }
 
 interface SceneOptions {
@@ -107,7 +110,7 @@ export class Scene {
     await registerApp(this.store, {
       app: 'shop',
       build,
-      workflows: triggers.map(({ id, pattern, size = 1, timeoutMs = null, key, if: filter }) => ({
+      workflows: triggers.map(({ id, pattern, size = 1, timeoutMs = null, key, if: filter, onGap }) => ({
         id,
         queue: 'default',
         on_deploy: 'upgrade',
@@ -122,6 +125,7 @@ export class Scene {
               ...(key === undefined ? {} : { key }),
             },
             ...(filter === undefined ? {} : { if: filter }),
+            ...(onGap === undefined ? {} : { on_gap: onGap }),
           },
         ],
       })),
@@ -156,11 +160,12 @@ export class Scene {
     await app.stop()
   }
 
-  /** Windows of a trigger that became runs, by partition, in the order of their events. */
-  async windows(trigger: string): Promise<StoredWindow[]> {
+  /** Windows of a trigger, or of one of its replays, that became runs, by partition, in the order of their events. */
+  async windows(trigger: string, replay: string | null = null): Promise<StoredWindow[]> {
     const { rows } = await this.store.general.query<{ partition: number; input: string }>(
-      'select partition, input from runs where trigger_id = $1 order by partition, first_offset',
-      [trigger],
+      `select partition, input from runs where trigger_id = $1 and tags->>'headrace.replay' is not distinct from $2
+       order by partition, first_offset`,
+      [trigger, replay],
     )
     return rows.map(({ partition, input }) => {
       const { events } = JSON.parse(input) as { events: { sequence_id: number; data: unknown }[] }
@@ -170,7 +175,7 @@ export class Scene {
 
   async cursor(trigger: string): Promise<StoredCursor | undefined> {
     const { rows } = await this.store.general.query<StoredCursor>(
-      'select next_offset, done::text as done, status, reason from trigger_cursors where trigger_id = $1 and partition = 0',
+      'select next_offset, done::text as done, status, reason, incarnation, lost from trigger_cursors where trigger_id = $1 and partition = 0',
       [trigger],
     )
     return rows[0]

@@ -1,4 +1,4 @@
-import { type ClosedWindow, type CursorPoint, OffsetRanges } from '@headrace/core'
+import { type ClosedWindow, type CursorPoint, noConcurrencyKey, OffsetRanges } from '@headrace/core'
 import type { CursorMove, WindowRun } from '@headrace/store'
 import type { Follower } from '../lanes/follower.ts'
 import type { TriggerFollower } from '../lanes/trigger-follower.ts'
@@ -94,11 +94,11 @@ export function moveOf(follower: Follower, group: readonly FlushEntry[]): Cursor
   if (last === undefined) throw new RangeError('a cursor was moved for nothing')
   const { cursor, seen } = last
   return {
-    triggerId: follower.trigger.id,
+    triggerId: follower.cursorOf.id,
     stream: follower.lane.stream,
     partition: follower.lane.partition,
     revision: follower.stored.revision,
-    version: follower.trigger.version,
+    version: follower.cursorOf.version,
     nextOffset: cursor.nextOffset,
     done: doneAfter(follower, group).toString(),
     lastOffset: seen?.offset ?? null,
@@ -115,7 +115,7 @@ export function runOf(entry: WindowEntry, runId: string): WindowRun {
   if (first === undefined || last === undefined) throw new RangeError('a window without events was closed')
   return {
     runId,
-    triggerId: trigger.id,
+    triggerId: follower.cursorOf.id,
     stream: follower.lane.stream,
     partition: follower.lane.partition,
     workflow: trigger.workflow,
@@ -129,8 +129,9 @@ export function runOf(entry: WindowEntry, runId: string): WindowRun {
     events: closed.events.length,
     since: last.timestamp,
     input: inputOf(closed.events),
-    tags: {},
+    tags: follower.tags,
     // A run of one event goes on with its trace; several events have several, none of which is the run's own.
     traceparent: closed.events.length === 1 ? first.traceparent : null,
+    concurrencyKey: trigger.concurrency === null ? null : (first.concurrencyKey ?? noConcurrencyKey),
   }
 }

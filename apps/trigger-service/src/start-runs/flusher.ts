@@ -1,7 +1,7 @@
 import { crashPoint } from '@headrace/core'
 import { limits } from '@headrace/schemas'
 import { type Clock, codeOf, limited, type Logger } from '@headrace/service'
-import type { TaskSeed, WindowRun } from '@headrace/store'
+import type { ConcurrencyKey, TaskSeed, WindowRun } from '@headrace/store'
 import type { Follower } from '../lanes/follower.ts'
 import type { TriggerMetrics } from '../metrics.ts'
 import { type DeadLetter, type DeadLetters, refusedLetter, windowLetter } from '../set-aside/dead-letters.ts'
@@ -30,6 +30,8 @@ export interface FlusherParts {
   deadLetters: DeadLetters
   /** Not awaited: a run whose task does not arrive is taken from Postgres by a worker. */
   dispatch: (seeds: readonly TaskSeed[]) => Promise<void>
+  /** Runs of these keys were started, and wait to be let in. Not awaited either. */
+  admit: (keys: readonly ConcurrencyKey[]) => void
   metrics: TriggerMetrics
   log: Logger
   clock: Clock
@@ -166,7 +168,7 @@ export class Flusher {
       : rows
     return new Map(
       followers.map((follower) => {
-        const row = rowName({ triggerId: follower.trigger.id, ...follower.lane })
+        const row = rowName({ triggerId: follower.cursorOf.id, ...follower.lane })
         if (rows.has(row) || committed.has(row)) return [follower, 'moved']
         return [follower, uncertain ? 'uncertain' : 'fenced']
       }),
@@ -218,13 +220,19 @@ export class Flusher {
   }
 
   #dispatch(runs: readonly WindowRun[]): void {
-    if (runs.length === 0) return
-    const seeds = runs.map(({ runId, workflow, queue, input }) => ({
+    const free = runs.filter(({ concurrencyKey }) => concurrencyKey === null)
+    if (free.length < runs.length)
+      this.#parts.admit(
+        runs.flatMap(({ workflow, concurrencyKey: key }) => (key === null ? [] : [{ workflow, key }])),
+      )
+    if (free.length === 0) return
+    const seeds = free.map(({ runId, workflow, queue, input }) => ({
       runId,
       epoch: 1,
       workflow,
       queue,
       lost: 0,
+      build: null,
       input,
     }))
     this.#parts.dispatch(seeds).then(

@@ -1,4 +1,5 @@
 import { codeOf, createDuty, type Duty, type Clock, type Logger, type Metrics } from '@headrace/service'
+import type { StreamBinding } from '@headrace/schemas'
 import type { TriggerRow, WaitedStream } from '@headrace/store'
 import { type LaneTrigger, projectionOf } from './lane-trigger.ts'
 
@@ -9,6 +10,7 @@ const POLL_EVERY_MS = 500
 export interface Listed {
   readonly triggers: readonly TriggerRow[]
   readonly waited: readonly WaitedStream[]
+  readonly bindings: readonly StreamBinding[]
 }
 
 export interface TriggerListParts {
@@ -26,6 +28,7 @@ export interface TriggerListParts {
 export class TriggerList {
   readonly duty: Duty
   #rows: readonly TriggerRow[] = []
+  #bindings: readonly StreamBinding[] = []
   #byStream = new Map<string, LaneTrigger[]>()
   #fingerprint: string | null = null
 
@@ -56,10 +59,23 @@ export class TriggerList {
     return this.#rows
   }
 
+  /** The external streams. */
+  get bindings(): readonly StreamBinding[] {
+    return this.#bindings
+  }
+
   /** The triggers of a stream that are to be followed, and its projection. */
   live(stream: string): readonly LaneTrigger[] {
     return (this.#byStream.get(stream) ?? []).filter(
       (trigger) => !('status' in trigger) || trigger.status === 'live',
+    )
+  }
+
+  /** A trigger of a stream that is to be followed now; null: there is none of this id. */
+  followed(stream: string, id: string): TriggerRow | null {
+    return (
+      this.live(stream).find((trigger): trigger is TriggerRow => 'status' in trigger && trigger.id === id) ??
+      null
     )
   }
 
@@ -68,6 +84,7 @@ export class TriggerList {
     if (fingerprint === this.#fingerprint) return false
     this.#fingerprint = fingerprint
     this.#rows = listed.triggers
+    this.#bindings = listed.bindings
     this.#byStream = new Map()
     const followed = listed.triggers.filter(({ status }) => status !== 'retired')
     for (const trigger of [...followed, ...listed.waited.map(projectionOf)]) {

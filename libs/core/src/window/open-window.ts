@@ -23,8 +23,8 @@ export interface WindowEvent {
   readonly bytes: number
 }
 
-/** `limit`: there were too many open windows, and it was the oldest. */
-export type CloseReason = 'size' | 'bytes' | 'timeout' | 'limit'
+/** `limit`: there were too many open windows, and it was the oldest. `end`: the stretch that is read is over. */
+export type CloseReason = 'size' | 'bytes' | 'timeout' | 'limit' | 'end'
 
 export interface OpenWindow<Event extends WindowEvent> {
   readonly key: string | null

@@ -174,6 +174,14 @@ export class Windows<Event extends WindowEvent> {
     return closed
   }
 
+  /** Nothing comes behind `position`: what is open closes, the oldest first. */
+  closeAll(position: number): readonly ClosedWindow<Event>[] {
+    const closed: ClosedWindow<Event>[] = []
+    for (let oldest = this.#oldest(); oldest !== undefined; oldest = this.#oldest())
+      closed.push(this.#close(oldest, 'end', position))
+    return closed
+  }
+
   /** The cursor of a trigger that scanned all below `position` (W3). */
   cursor(position: number): CursorPoint {
     return { nextOffset: this.#oldest()?.firstOffset ?? position, settled: NOTHING_SETTLED }

@@ -21,8 +21,21 @@ interface CommonOptions {
   retries?: Retries
   /** Ends runs that take too long. Default: none does. */
   timeouts?: Timeouts
-  /** May runs that began on an older build go on with a newer one? Default `upgrade`. */
+  /**
+   * At most `limit` of its runs are under way at a time (1 to 1,000), those that wait or are paused too; of each value of
+   * `key`, where there is one: CEL over `event` (docs/filters.md), as in `event.data.customer_id`. The others are held, and
+   * let in by the order of their windows: with a `limit` of 1 the runs of a key go one after the other. `event` is the first
+   * event of the run; of a run without events, `event.data` is its input. Default: no limit.
+   */
+  concurrency?: { limit: number; key?: string }
+  /** May runs that began on one build go on with another? Default `upgrade`; with `pin` only workers of the same build take them. */
   onDeploy?: 'upgrade' | 'pin'
+  /**
+   * When the attempts of a step, or of the handler, are used up: `fail` (default) throws `StepFailedError` into the
+   * workflow, and fails the run; `pause` pauses the run, with the error, and a resume tries as often again. An error with
+   * `retryable: false` is thrown either way.
+   */
+  onExhausted?: 'fail' | 'pause'
 }
 
 /** Options of a workflow that events start. */
@@ -42,6 +55,11 @@ export interface TriggeredOptions<Source extends string | AnyEventDefinition> ex
   batchTimeoutSeconds?: number
   /** Bytes of `data` that close a window; default and at most 1 MiB. */
   batchMaxBytes?: number
+  /**
+   * What to do on a partition whose log lost events before they were seen (retention), or was cut or made anew. `stop`, the
+   * default: the trigger stops there and says why, until somebody resets it. `continue`: it goes on with what is left.
+   */
+  onGap?: 'stop' | 'continue'
   input?: undefined
   output?: undefined
 }
@@ -70,6 +88,7 @@ export interface Workflow<Start = unknown, Output = unknown> {
   readonly retries: Readonly<RetryPolicy>
   /** True when the workflow was given `retries`: its handler is replayed too. */
   readonly retriesHandler: boolean
+  readonly onExhausted: 'fail' | 'pause'
   readonly event: AnyEventDefinition | null
   readonly inputSchema: StandardSchema | null
   readonly outputSchema: StandardSchema | null
@@ -138,6 +157,7 @@ export function workflow(
     definition: definitionOf(options, subject),
     retries: retryPolicyOf(options.retries, subject, defaultRetryPolicy),
     retriesHandler: options.retries !== undefined,
+    onExhausted: onExhaustedOf(options.onExhausted, subject),
     event: isEventDefinition(options.triggerOnEvent) ? options.triggerOnEvent : null,
     inputSchema: options.input ?? null,
     outputSchema: options.output ?? null,
@@ -151,12 +171,15 @@ function definitionOf(
     | DirectOptions<StandardSchema | undefined, StandardSchema | undefined>,
   subject: string,
 ): WorkflowDefinition {
+  const key = options.concurrency?.key
+  if (key !== undefined) checkExpression(`${subject}: concurrency.key`, key, compileWindowKey)
   const parsed = workflowDefinitionSchema.safeParse({
     id: options.id,
     queue: options.queue ?? 'default',
     triggers: options.triggerOnEvent === undefined ? [] : [triggerOf(options, subject)],
     on_deploy: options.onDeploy ?? 'upgrade',
     ...timeoutsOf(options.timeouts, subject),
+    ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
   })
   if (parsed.success) return parsed.data
   const faults = faultsOf(parsed.error).map(
@@ -183,6 +206,7 @@ function triggerOf(options: TriggeredOptions<string | AnyEventDefinition>, subje
       ...(key === undefined ? {} : { key }),
     },
     ...(filter === undefined ? {} : { if: filter }),
+    ...(options.onGap === undefined ? {} : { on_gap: options.onGap }),
   }
 }
 
@@ -198,6 +222,13 @@ function checkExpression(
     throw new TypeError(`${name} is no expression of CEL that may stand here: ${compiled.reason}`)
 }
 
+/** Of the worker alone: nobody else tries anything again. Whoever writes JavaScript may pass anything. */
+function onExhaustedOf(given: unknown, subject: string): 'fail' | 'pause' {
+  if (given === undefined || given === 'fail') return 'fail'
+  if (given === 'pause') return given
+  throw new TypeError(`${subject}: onExhausted must be "fail" or "pause", not ${JSON.stringify(given)}`)
+}
+
 /** What the user wrote, for what the wire calls it. */
 const optionNames: Record<string, string> = {
   '/id': 'id',
@@ -205,6 +236,9 @@ const optionNames: Record<string, string> = {
   '/on_deploy': 'onDeploy',
   '/timeouts/start_ms': 'timeouts.start',
   '/timeouts/run_ms': 'timeouts.run',
+  '/concurrency': 'concurrency',
+  '/concurrency/limit': 'concurrency.limit',
+  '/concurrency/key': 'concurrency.key',
   '/triggers/0/id': 'id',
   '/triggers/0/pattern': 'triggerOnEvent',
   '/triggers/0/window/size': 'batchSize',
@@ -212,4 +246,5 @@ const optionNames: Record<string, string> = {
   '/triggers/0/window/max_bytes': 'batchMaxBytes',
   '/triggers/0/window/key': 'key',
   '/triggers/0/if': 'if',
+  '/triggers/0/on_gap': 'onGap',
 }

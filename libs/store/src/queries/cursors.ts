@@ -18,9 +18,11 @@ export interface CursorRow {
   lastId: string | null
   status: CursorStatus
   reason: string | null
+  /** Offsets that retention took before the trigger saw them, since it was last reset. */
+  lost: number
 }
 
-interface StoredCursor {
+export interface StoredCursor {
   trigger_id: string
   stream: string
   incarnation: number
@@ -34,12 +36,13 @@ interface StoredCursor {
   last_id: string | null
   status: CursorStatus
   reason: string | null
+  lost: number
 }
 
-const cursorColumns = `c.trigger_id, c.stream, c.incarnation, c.partition, c.next_offset, c.done::text as done, c.revision, c.version,
-     c.last_offset, c.last_ts, c.last_id, c.status, c.reason`
+export const cursorColumns = `c.trigger_id, c.stream, c.incarnation, c.partition, c.next_offset, c.done::text as done, c.revision, c.version,
+     c.last_offset, c.last_ts, c.last_id, c.status, c.reason, c.lost`
 
-function toCursor(row: StoredCursor): CursorRow {
+export function toCursor(row: StoredCursor): CursorRow {
   return {
     triggerId: row.trigger_id,
     stream: row.stream,
@@ -54,17 +57,22 @@ function toCursor(row: StoredCursor): CursorRow {
     lastId: row.last_id,
     status: row.status,
     reason: row.reason,
+    lost: row.lost,
   }
 }
 
 const loadStatement = statement(
   'load_cursors',
   `select ${cursorColumns} from trigger_cursors c
-   where c.stream = $1 and c.partition = any ($2::int[]) order by c.partition, c.trigger_id`,
+   where c.stream = $1 and ($2::int[] is null or c.partition = any ($2::int[])) order by c.partition, c.trigger_id`,
 )
 
-/** Every trigger's cursors on some partitions of a stream, also paused and stopped ones. */
-export async function loadCursors(store: Store, stream: string, partitions: number[]): Promise<CursorRow[]> {
+/** Every trigger's cursors on some partitions of a stream, null: on all; also paused and stopped ones. */
+export async function loadCursors(
+  store: Store,
+  stream: string,
+  partitions: number[] | null,
+): Promise<CursorRow[]> {
   const rows = await run<StoredCursor>(store.general, loadStatement, [stream, partitions])
   return rows.map(toCursor)
 }
@@ -95,7 +103,8 @@ export interface NewCursor {
 
 /**
  * A cursor of a paused trigger begins paused; the share lock keeps `setTriggerStatus` from passing in between. A
- * partition's incarnation is what the stream's other cursors say it is.
+ * partition's incarnation is what the stream's other cursors say it is; one that stopped because the topic was made anew
+ * is of the incarnation before.
  */
 const createStatement = statement(
   'create_cursors',
@@ -103,7 +112,7 @@ const createStatement = statement(
      select id, status from triggers where id = any ($1::text[]) order by id for share)
    insert into trigger_cursors (trigger_id, stream, partition, next_offset, version, incarnation, status)
    select u.trigger_id, u.stream, u.partition, u.next_offset, u.version,
-     coalesce(u.incarnation, (select max(c.incarnation) from trigger_cursors c where c.stream = u.stream and c.partition = u.partition), 1),
+     coalesce(u.incarnation, (select max(c.incarnation + (c.reason is not distinct from 'recreated')::int) from trigger_cursors c where c.stream = u.stream and c.partition = u.partition), 1),
      case when o.status = 'paused' then 'paused' else 'live' end
    from unnest($1::text[], $2::text[], $3::int[], $4::int8[], $5::int[], $6::int[])
      u(trigger_id, stream, partition, next_offset, version, incarnation)
@@ -131,7 +140,7 @@ export async function createCursors(store: Store, cursors: NewCursor[]): Promise
 
 const cursorStatusStatement = statement(
   'set_cursor_status',
-  `update trigger_cursors c set status = $4, reason = $5, revision = c.revision + 1, updated_at = now()
+  `update trigger_cursors c set status = $4, reason = $5, lost = c.lost + $7, revision = c.revision + 1, updated_at = now()
    where c.trigger_id = $1 and c.stream = $2 and c.partition = $3 and ($6::int8 is null or c.revision = $6) returning 1 as there`,
 )
 
@@ -148,6 +157,8 @@ export async function setCursorStatus(
     status: CursorStatus
     reason: string | null
     revision?: number
+    /** What a gap took, added to what others took. */
+    lost?: number
   },
 ): Promise<boolean> {
   const rows = await run(store.general, cursorStatusStatement, [
@@ -157,6 +168,7 @@ export async function setCursorStatus(
     change.status,
     change.reason,
     change.revision ?? null,
+    change.lost ?? 0,
   ])
   return rows.length > 0
 }

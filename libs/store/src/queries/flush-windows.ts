@@ -24,6 +24,7 @@ export interface CursorMove {
 /** A closed window, as the run it becomes. */
 export interface WindowRun {
   runId: string
+  /** Whose cursor moves with it: the trigger's, or one of its replays', `<trigger>:<replay>`. */
   triggerId: string
   stream: string
   partition: number
@@ -42,6 +43,8 @@ export interface WindowRun {
   input: string
   tags: Record<string, string>
   traceparent: string | null
+  /** Its share of its workflow's concurrency; null: its trigger knows of no rule. A run with a key is held until `admitRuns`. */
+  concurrencyKey: string | null
 }
 
 export interface CursorName {
@@ -56,9 +59,9 @@ export interface CursorName {
  *   after any wait: of two flushes with one revision, one moves.
  * - A window becomes a run only where its cursor moved; the hashed subplan `in (…) is true` stays linear where a join
  *   of two lists, whose lengths the planner does not know, may be a nested loop.
- * - What all windows of a cursor have in common is sent once ($11 to $17, with the place of its move) and read by place:
+ * - What all windows of a cursor have in common is sent once ($11 to $18, with the place of its move) and read by place:
  *   a list of texts costs more to send and to unnest than the rest of a run. So the time-outs of a workflow are looked
- *   up once, too.
+ *   up once, too, and a workflow without a concurrency rule costs one null a cursor.
  */
 export const flushStatement = statement(
   'flush_windows',
@@ -85,14 +88,16 @@ export const flushStatement = statement(
      left join lateral (select w.run_timeout_ms, w.start_timeout_ms from workflows w where w.id = k.workflow offset 0) w on true),
    started as (
      insert into runs (id, trigger_id, stream, partition, workflow, app, build, queue, trigger_version, incarnation,
-       first_offset, last_offset, events, since, input, tags, traceparent, status, epoch, created_at, queued_at, run_timeout_ms, expires_at)
-     select u.id, ($1::text[])[($11::int[])[u.kind]], ($2::text[])[($11::int[])[u.kind]], ($3::int[])[($11::int[])[u.kind]],
+       first_offset, last_offset, events, since, input, tags, traceparent, status, epoch, created_at, queued_at, run_timeout_ms, expires_at,
+       concurrency_key, blocked_reason)
+     select u.id, split_part(($1::text[])[($11::int[])[u.kind]], ':', 1), ($2::text[])[($11::int[])[u.kind]], ($3::int[])[($11::int[])[u.kind]],
        ($12::text[])[u.kind], ($13::text[])[u.kind], ($14::text[])[u.kind], ($15::text[])[u.kind], ($16::int[])[u.kind], ($17::int[])[u.kind],
        u.first_offset, u.last_offset, u.events, to_timestamp(u.since / 1000), u.input, u.tags::jsonb, u.traceparent, 'queued', 1, now(), now(),
-       timeouts.run[u.kind], now() + make_interval(secs => timeouts.start[u.kind] / 1000.0)
-     from (select unnest($18::uuid[]) as id, unnest($19::int[]) as kind, unnest($20::int8[]) as first_offset, unnest($21::int8[]) as last_offset,
-             unnest($22::int[]) as events, unnest($23::float8[]) as since, unnest($24::text[]) as input, unnest($25::text[]) as tags,
-             unnest($26::text[]) as traceparent) u, timeouts
+       timeouts.run[u.kind], now() + make_interval(secs => timeouts.start[u.kind] / 1000.0),
+       ($18::text[])[u.kind], case when ($18::text[])[u.kind] is not null then 'concurrency' end
+     from (select unnest($19::uuid[]) as id, unnest($20::int[]) as kind, unnest($21::int8[]) as first_offset, unnest($22::int8[]) as last_offset,
+             unnest($23::int[]) as events, unnest($24::float8[]) as since, unnest($25::text[]) as input, unnest($26::text[]) as tags,
+             unnest($27::text[]) as traceparent) u, timeouts
      where (($11::int[])[u.kind] in (select at from moved)) is true)
    select at::int from moved`,
 )
@@ -142,8 +147,17 @@ function kindsOf(moves: CursorMove[], runs: WindowRun[]): { kinds: WindowKind[];
   const kindOf = runs.map((one) => {
     // Windows come cursor by cursor, so nearly all are of the kind of the one before.
     if (last !== null && isSameKind(last.run, one)) return last.at
-    const { app, build, queue, triggerVersion, incarnation } = one
-    const key = JSON.stringify([cursorKey(one), one.workflow, app, build, queue, triggerVersion, incarnation])
+    const { app, build, queue, triggerVersion, incarnation, concurrencyKey } = one
+    const key = JSON.stringify([
+      cursorKey(one),
+      one.workflow,
+      app,
+      build,
+      queue,
+      triggerVersion,
+      incarnation,
+      concurrencyKey,
+    ])
     let at = byKey.get(key)
     if (at === undefined) {
       at = kinds.push({ move: moveAt.get(cursorKey(one)) ?? 0, run: one })
@@ -167,7 +181,8 @@ const isSameKind = (a: WindowRun, b: WindowRun): boolean =>
   a.build === b.build &&
   a.queue === b.queue &&
   a.triggerVersion === b.triggerVersion &&
-  a.incarnation === b.incarnation
+  a.incarnation === b.incarnation &&
+  a.concurrencyKey === b.concurrencyKey
 
 function moveColumns(moves: CursorMove[]): unknown[] {
   return [
@@ -193,6 +208,7 @@ function kindColumns(kinds: WindowKind[]): unknown[] {
     textArray(kinds.map(({ run: each }) => each.queue)),
     numberArray(kinds.map(({ run: each }) => each.triggerVersion)),
     numberArray(kinds.map(({ run: each }) => each.incarnation)),
+    textArray(kinds.map(({ run: each }) => each.concurrencyKey)),
   ]
 }
 

@@ -43,7 +43,7 @@ const createProjectionsStatement = statement(
   `with begun as (
      insert into trigger_cursors (trigger_id, stream, partition, next_offset, version, incarnation, status)
      select '${projectionTriggerId}', u.stream, u.partition, u.from_offset, ${projectionVersion},
-       coalesce((select max(c.incarnation) from trigger_cursors c where c.stream = u.stream and c.partition = u.partition), 1), 'live'
+       coalesce((select max(c.incarnation + (c.reason is not distinct from 'recreated')::int) from trigger_cursors c where c.stream = u.stream and c.partition = u.partition), 1), 'live'
      from unnest($1::text[], $2::int[], $3::int8[]) u(stream, partition, from_offset)
      order by 2, 3
      on conflict do nothing

@@ -21,6 +21,7 @@ import {
   writeTriggers,
   writeWorkflows,
 } from './registration-writes.ts'
+import { endReplays } from './replays.ts'
 import { triggersOfApp, type TriggerRow } from './triggers.ts'
 import { type NewWorker, upsertWorkerRow } from './workers.ts'
 
@@ -172,9 +173,9 @@ async function moveCursors(
   const beginning = plan.planned.filter((trigger) => trigger.needsCursors)
   if (beginning.length === 0) return
   const ends = await plan.newCursors(beginning.map(({ id, stream }) => ({ id, stream })))
-  await client.query('delete from trigger_cursors where trigger_id = any ($1::text[])', [
-    beginning.map((trigger) => trigger.id),
-  ])
+  const ids = beginning.map((trigger) => trigger.id)
+  await endReplays(client, ids, { reason: 'trigger_moved' })
+  await client.query('delete from trigger_cursors where trigger_id = any ($1::text[])', [ids])
   await insertCursors(
     client,
     beginning.flatMap((trigger) => {

@@ -14,6 +14,9 @@ export interface DesiredTrigger {
   windowMaxBytes: number
   windowKey: string | null
   filter: string | null
+  /** The key of its workflow's rule; how many runs it lets in is asked when they are. */
+  concurrency: { key: string | null } | null
+  gapPolicy: 'stop' | 'continue'
 }
 
 export interface RegistrationConflict {
@@ -24,6 +27,8 @@ export interface RegistrationConflict {
 }
 
 export interface ExistingTrigger extends TriggerRow {
+  /** By a person, also while it is retired. */
+  paused: boolean
   /** Retired longer ago than the look-back, or by another app: its cursors are of no use. */
   stale: boolean
   cursors: number
@@ -55,6 +60,8 @@ function desired(workflow: WorkflowDefinition, trigger: TriggerDefinition): Desi
     windowMaxBytes: trigger.window.max_bytes,
     windowKey: trigger.window.key ?? null,
     filter: trigger.if ?? null,
+    concurrency: workflow.concurrency === undefined ? null : { key: workflow.concurrency.key ?? null },
+    gapPolicy: trigger.on_gap ?? 'stop',
   }
 }
 
@@ -83,14 +90,14 @@ export function planTrigger(wanted: DesiredTrigger, existing: ExistingTrigger | 
   const needsCursors = moved || existing.cursors === 0 || (revived && existing.stale)
   return {
     ...wanted,
-    status: existing.status === 'paused' ? 'paused' : 'live',
+    status: existing.paused ? 'paused' : 'live',
     version: existing.version + (changed ? 1 : 0),
     needsCursors,
     raisesCursors: changed && !needsCursors,
   }
 }
 
-/** All that a window or its run takes from the trigger; the build it runs on is not part of it. */
+/** All that a window or its run takes from the trigger; the build it runs on is no part of it, nor what a gap does. */
 function sameDefinition(wanted: DesiredTrigger, existing: TriggerRow): boolean {
   return (
     wanted.workflow === existing.workflow &&
@@ -100,6 +107,8 @@ function sameDefinition(wanted: DesiredTrigger, existing: TriggerRow): boolean {
     wanted.windowTimeoutMs === existing.windowTimeoutMs &&
     wanted.windowMaxBytes === existing.windowMaxBytes &&
     wanted.windowKey === existing.windowKey &&
-    wanted.filter === existing.filter
+    wanted.filter === existing.filter &&
+    (wanted.concurrency === null) === (existing.concurrency === null) &&
+    wanted.concurrency?.key === existing.concurrency?.key
   )
 }

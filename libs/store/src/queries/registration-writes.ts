@@ -1,6 +1,7 @@
 import type { WorkflowDefinition } from '@headrace/schemas'
 import type { PoolClient } from 'pg'
 import type { ExistingTrigger, PlannedTrigger, RegistrationConflict } from './registration-plan.ts'
+import { endReplays } from './replays.ts'
 import { type StoredTrigger, toTrigger, triggerColumns } from './triggers.ts'
 
 /**
@@ -16,14 +17,15 @@ export async function writeWorkflows(
 ): Promise<RegistrationConflict[]> {
   const ids = set.workflows.map((workflow) => workflow.id)
   const { rows } = await client.query<{ id: string }>(
-    `insert into workflows (id, app, build, queue, on_deploy, definition, start_timeout_ms, run_timeout_ms)
-     select u.id, $1, $2, u.queue, u.on_deploy, u.definition::jsonb, u.start_timeout_ms, u.run_timeout_ms
-     from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::int8[])
-       u(id, queue, on_deploy, definition, start_timeout_ms, run_timeout_ms) order by u.id
+    `insert into workflows (id, app, build, queue, on_deploy, definition, start_timeout_ms, run_timeout_ms, concurrency_limit, concurrency_key)
+     select u.id, $1, $2, u.queue, u.on_deploy, u.definition::jsonb, u.start_timeout_ms, u.run_timeout_ms, u.concurrency_limit, u.concurrency_key
+     from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::int8[], $9::int[], $10::text[])
+       u(id, queue, on_deploy, definition, start_timeout_ms, run_timeout_ms, concurrency_limit, concurrency_key) order by u.id
      on conflict (id) do update
      set app = excluded.app, build = excluded.build, queue = excluded.queue, on_deploy = excluded.on_deploy,
          definition = excluded.definition, start_timeout_ms = excluded.start_timeout_ms,
-         run_timeout_ms = excluded.run_timeout_ms, status = case workflows.status when 'paused' then 'paused' else 'live' end,
+         run_timeout_ms = excluded.run_timeout_ms, concurrency_limit = excluded.concurrency_limit,
+         concurrency_key = excluded.concurrency_key, status = 'live',
          retired_at = null, updated_at = now()
      where workflows.app = excluded.app or workflows.status = 'retired'
      returning id`,
@@ -36,6 +38,8 @@ export async function writeWorkflows(
       set.workflows.map((workflow) => JSON.stringify(workflow)),
       set.workflows.map((workflow) => workflow.timeouts?.start_ms ?? null),
       set.workflows.map((workflow) => workflow.timeouts?.run_ms ?? null),
+      set.workflows.map((workflow) => workflow.concurrency?.limit ?? null),
+      set.workflows.map((workflow) => workflow.concurrency?.key ?? null),
     ],
   )
   return await othersOf(client, 'workflow', ids, rows)
@@ -50,17 +54,18 @@ export async function writeTriggers(
   const ids = triggers.map((trigger) => trigger.id)
   const { rows } = await client.query<{ id: string }>(
     `insert into triggers (id, workflow, app, build, queue, pattern, stream, window_size, window_timeout_ms, window_max_bytes, window_key, filter,
-       on_deploy, status, version)
+       on_deploy, status, paused, version, gap_policy, flow)
      select u.id, u.workflow, $1, $2, u.queue, u.pattern, u.stream, u.size, u.timeout_ms, u.max_bytes, u.window_key, u.filter,
-       u.on_deploy, u.status, u.version
-     from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int8[], $10::int[], $11::text[], $12::text[], $13::int[], $14::text[], $15::text[])
-       u(id, workflow, queue, pattern, stream, size, timeout_ms, max_bytes, on_deploy, status, version, window_key, filter) order by u.id
+       u.on_deploy, u.status, u.status = 'paused', u.version, u.gap_policy, u.flow::jsonb
+     from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int8[], $10::int[], $11::text[], $12::text[], $13::int[], $14::text[], $15::text[], $16::text[],
+         $17::text[])
+       u(id, workflow, queue, pattern, stream, size, timeout_ms, max_bytes, on_deploy, status, version, window_key, filter, gap_policy, flow) order by u.id
      on conflict (id) do update
      set workflow = excluded.workflow, app = excluded.app, build = excluded.build, queue = excluded.queue,
          pattern = excluded.pattern, stream = excluded.stream, window_size = excluded.window_size,
          window_timeout_ms = excluded.window_timeout_ms, window_max_bytes = excluded.window_max_bytes,
-         window_key = excluded.window_key, filter = excluded.filter,
-         on_deploy = excluded.on_deploy, status = excluded.status, version = excluded.version,
+         window_key = excluded.window_key, filter = excluded.filter, flow = excluded.flow,
+         on_deploy = excluded.on_deploy, status = excluded.status, version = excluded.version, gap_policy = excluded.gap_policy,
          retired_at = null, updated_at = now()
      where triggers.app = excluded.app or triggers.status = 'retired'
      returning id`,
@@ -80,6 +85,8 @@ export async function writeTriggers(
       triggers.map((trigger) => trigger.version),
       triggers.map((trigger) => trigger.windowKey),
       triggers.map((trigger) => trigger.filter),
+      triggers.map((trigger) => trigger.gapPolicy),
+      triggers.map(({ concurrency }) => (concurrency === null ? null : JSON.stringify({ concurrency }))),
     ],
   )
   return await othersOf(client, 'trigger', ids, rows)
@@ -107,14 +114,19 @@ export async function existingTriggers(
   app: string,
   ids: string[],
 ): Promise<ExistingTrigger[]> {
-  const { rows } = await client.query<StoredTrigger & { stale: boolean; cursors: number }>(
-    `select ${triggerColumns},
+  const { rows } = await client.query<StoredTrigger & { paused: boolean; stale: boolean; cursors: number }>(
+    `select ${triggerColumns}, t.paused,
        (t.app <> $1 or coalesce(t.retired_at < now() - make_interval(secs => $3::float8 / 1000), false)) as stale,
        (select count(*)::int from trigger_cursors c where c.trigger_id = t.id and c.stream = t.stream) as cursors
      from triggers t where t.app = $1 or t.id = any ($2::text[]) order by t.id for update of t`,
     [app, ids, revivedWithinMs],
   )
-  return rows.map((row) => ({ ...toTrigger(row), stale: row.stale, cursors: row.cursors }))
+  return rows.map((row) => ({
+    ...toTrigger(row),
+    paused: row.paused,
+    stale: row.stale,
+    cursors: row.cursors,
+  }))
 }
 
 export async function retireWorkflows(client: PoolClient, app: string, kept: string[]): Promise<void> {
@@ -132,10 +144,9 @@ export async function retireTriggers(client: PoolClient, app: string, kept: stri
      where app = $1 and status <> 'retired' and id <> all ($2::text[]) returning id`,
     [app, kept],
   )
-  await raiseCursors(
-    client,
-    rows.map((row) => row.id),
-  )
+  const retired = rows.map((row) => row.id)
+  await raiseCursors(client, retired)
+  await endReplays(client, retired, { reason: 'trigger_retired' })
 }
 
 /** Gives the cursors of some triggers their trigger's version, and its pause; in key order, as flushes lock them. */

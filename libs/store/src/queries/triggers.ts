@@ -1,5 +1,6 @@
 import type { Store } from '../connection.ts'
 import { type Connection, run, statement, transaction } from '../statement.ts'
+import { cursorsOfTrigger } from './replays.ts'
 
 export type StoredTriggerStatus = 'live' | 'paused' | 'retired'
 
@@ -16,6 +17,8 @@ export interface TriggerRow {
   windowMaxBytes: number
   windowKey: string | null
   filter: string | null
+  /** Its workflow's rule, as far as a window says it; null: none. */
+  concurrency: { key: string | null } | null
   gapPolicy: 'stop' | 'continue'
   onDeploy: 'upgrade' | 'pin'
   status: StoredTriggerStatus
@@ -39,6 +42,7 @@ export interface StoredTrigger {
   window_max_bytes: number
   window_key: string | null
   filter: string | null
+  flow: { concurrency?: { key: string | null } } | null
   gap_policy: 'stop' | 'continue'
   on_deploy: 'upgrade' | 'pin'
   status: StoredTriggerStatus
@@ -49,7 +53,7 @@ export interface StoredTrigger {
 }
 
 export const triggerColumns = `t.id, t.workflow, t.app, t.build, t.queue, t.pattern, t.stream, t.window_size, t.window_timeout_ms,
-     t.window_max_bytes, t.window_key, t.filter, t.gap_policy, t.on_deploy, t.status, t.reason, t.version, t.created_at, t.updated_at`
+     t.window_max_bytes, t.window_key, t.filter, t.flow, t.gap_policy, t.on_deploy, t.status, t.reason, t.version, t.created_at, t.updated_at`
 
 export function toTrigger(row: StoredTrigger): TriggerRow {
   return {
@@ -65,6 +69,7 @@ export function toTrigger(row: StoredTrigger): TriggerRow {
     windowMaxBytes: row.window_max_bytes,
     windowKey: row.window_key,
     filter: row.filter,
+    concurrency: row.flow?.concurrency ?? null,
     gapPolicy: row.gap_policy,
     onDeploy: row.on_deploy,
     status: row.status,
@@ -102,7 +107,7 @@ export async function triggersOfApp(connection: Connection, app: string): Promis
 }
 
 /**
- * Pauses or resumes a trigger. False when there is none, or it is retired. Its cursors follow, in key order, in the
+ * Pauses or resumes a trigger. False when there is none, or it is retired. Its cursors and its replays' follow, in key order, in the
  * same transaction; those stopped by a gap stay stopped. So a flush in flight moves a cursor either before the pause
  * or not at all: what was started by then is a run, what was not stays on Kafka until it is resumed.
  */
@@ -113,15 +118,15 @@ export async function setTriggerStatus(
 ): Promise<boolean> {
   return await transaction(store.general, async (client) => {
     const { rowCount } = await client.query(
-      `update triggers set status = $2, updated_at = case when status = $2 then updated_at else now() end
+      `update triggers set status = $2, paused = $2 = 'paused', updated_at = case when status = $2 then updated_at else now() end
        where id = $1 and status <> 'retired'`,
       [id, status],
     )
     if (rowCount === 0) return false
     await client.query(
       `with own as materialized (
-         select trigger_id, stream, partition from trigger_cursors where trigger_id = $1
-         order by trigger_id, stream, partition for no key update)
+         select c.trigger_id, c.stream, c.partition from trigger_cursors c where ${cursorsOfTrigger}
+         order by c.trigger_id, c.stream, c.partition for no key update)
        update trigger_cursors c set status = $2, reason = null, revision = c.revision + 1, updated_at = now()
        from own where c.trigger_id = own.trigger_id and c.stream = own.stream and c.partition = own.partition
          and c.status <> 'stopped' and c.status <> $2`,

@@ -1,4 +1,4 @@
-import { bigint, integer, jsonb, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
+import { bigint, boolean, integer, jsonb, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
 import { instant, offsetRanges } from './columns.ts'
 
 /** Mirrors migrations/002-triggers.sql, where the constraints and the reasons are. */
@@ -29,7 +29,10 @@ export const workflows = pgTable('workflows', {
   onDeploy: text('on_deploy', { enum: ['upgrade', 'pin'] }).notNull(),
   startTimeoutMs: bigint('start_timeout_ms', { mode: 'number' }),
   runTimeoutMs: bigint('run_timeout_ms', { mode: 'number' }),
-  status: text('status', { enum: ['live', 'paused', 'retired'] }).notNull(),
+  concurrencyLimit: integer('concurrency_limit'),
+  concurrencyKey: text('concurrency_key'),
+  status: text('status', { enum: ['live', 'retired'] }).notNull(),
+  pausedAt: instant('paused_at'),
   definition: jsonb('definition').notNull(),
   createdAt: instant('created_at').notNull(),
   updatedAt: instant('updated_at').notNull(),
@@ -54,6 +57,7 @@ export const triggers = pgTable('triggers', {
   onDeploy: text('on_deploy', { enum: ['upgrade', 'pin'] }).notNull(),
   status: text('status', { enum: ['live', 'paused', 'retired'] }).notNull(),
   reason: text('reason'),
+  paused: boolean('paused').notNull(),
   version: integer('version').notNull(),
   createdAt: instant('created_at').notNull(),
   updatedAt: instant('updated_at').notNull(),
@@ -76,9 +80,33 @@ export const triggerCursors = pgTable(
     lastId: text('last_id'),
     status: text('status', { enum: ['live', 'paused', 'stopped'] }).notNull(),
     reason: text('reason'),
+    lost: bigint('lost', { mode: 'number' }).notNull(),
     updatedAt: instant('updated_at').notNull(),
   },
   (table) => [primaryKey({ columns: [table.stream, table.partition, table.triggerId] })],
+)
+
+export const replays = pgTable(
+  'replays',
+  {
+    id: uuid('id').notNull(),
+    triggerId: text('trigger_id').notNull(),
+    stream: text('stream').notNull(),
+    partition: integer('partition').notNull(),
+    fromOffset: bigint('from_offset', { mode: 'number' }).notNull(),
+    toOffset: bigint('to_offset', { mode: 'number' }).notNull(),
+    dryRun: boolean('dry_run').notNull(),
+    status: text('status', { enum: ['running', 'done', 'failed', 'cancelled'] }).notNull(),
+    reason: text('reason'),
+    windows: bigint('windows', { mode: 'number' }),
+    events: bigint('events', { mode: 'number' }),
+    filtered: bigint('filtered', { mode: 'number' }),
+    repeats: bigint('repeats', { mode: 'number' }),
+    deadLetters: bigint('dead_letters', { mode: 'number' }),
+    createdAt: instant('created_at').notNull(),
+    finishedAt: instant('finished_at'),
+  },
+  (table) => [primaryKey({ columns: [table.id, table.partition] })],
 )
 
 export const eventIds = pgTable(

@@ -1,0 +1,128 @@
+import { resetTrigger, setTriggerStatus } from '@headrace/store'
+import { createDatabase, eventually, expireRecords, infra } from '@headrace/testing'
+import { afterEach, describe, expect, it } from 'vitest'
+import { numbersIn, Scene, upTo } from './stage/scene.ts'
+
+const { brokers, prefix } = await infra()
+const { url: databaseUrl } = await createDatabase()
+let scene: Scene
+let scenes = 0
+
+/** Each test has a stream of its own in one database: its triggers are the only ones that are live. */
+async function setUp(triggers: Parameters<Scene['register']>[1]): Promise<Scene> {
+  scenes += 1
+  scene = new Scene({ brokers, partitions: 1, prefix: `${prefix}-gaps-${scenes}`, databaseUrl })
+  await scene.store.general.query('truncate triggers, trigger_cursors, apps, builds, workflows, runs cascade')
+  await scene.open()
+  await scene.register('b1', triggers)
+  return scene
+}
+afterEach(async () => await scene.end())
+
+/** Deletes the stream's Kafka topic and makes it anew. */
+async function recreate(): Promise<void> {
+  const { topics } = scene.broker
+  await topics.deleteTopic(scene.topic)
+  await eventually('the topic is gone', async () => (await topics.describe([scene.topic])).failed.size === 1)
+  await scene.open()
+}
+const expire = async (before: number) =>
+  await expireRecords(brokers, { topic: scene.topic, partition: 0, before })
+
+const each = { id: 'each', pattern: 'orders/created' }
+const careless = { id: 'careless', pattern: 'orders/created', onGap: 'continue' as const }
+
+const events = async (trigger: string, count: number): Promise<number[]> =>
+  await eventually(`${count} events of ${trigger}`, async () => {
+    const numbers = numbersIn(await scene.windows(trigger))
+    return numbers.length >= count && numbers
+  })
+const stopped = async (reason: string) =>
+  await eventually(`stopped by ${reason}`, async () => {
+    const cursor = await scene.cursor('each')
+    return cursor?.status === 'stopped' && cursor.reason === reason && cursor
+  })
+
+describe('a topic that is made anew', () => {
+  it('while it is followed stops its triggers, starts nothing twice, and its events run after a reset', async () => {
+    await setUp([each, careless])
+    await scene.start()
+    await scene.publish(5)
+    await events('each', 5)
+    await events('careless', 5)
+    await eventually('it has seen the last', async () => (await scene.cursor('each'))?.next_offset === 5)
+    await recreate()
+    await scene.publish(3)
+    const cursor = await stopped('recreated')
+    expect(cursor).toMatchObject({ next_offset: 5, incarnation: 1 })
+    // Whose policy is to go on has the new log from its beginning.
+    expect(await events('careless', 8)).toEqual(upTo(8))
+    expect(await scene.cursor('careless')).toMatchObject({ incarnation: 2, status: 'live' })
+    expect(numbersIn(await scene.windows('each'))).toEqual(upTo(5))
+    const cursors = [{ stream: 'orders', partition: 0, nextOffset: 0, incarnation: 2 }]
+    expect(await resetTrigger(scene.store, { triggerId: 'each', cursors, projections: [] })).toBe(true)
+    expect(await events('each', 8)).toEqual(upTo(8))
+    await scene.publish(1)
+    expect(await events('each', 9)).toEqual(upTo(9))
+    expect(await events('careless', 9)).toEqual(upTo(9))
+  })
+
+  it('while a trigger is paused stops it when it is resumed, though others went on', async () => {
+    await setUp([each, careless])
+    await scene.publish(2)
+    await setTriggerStatus(scene.store, 'each', 'paused')
+    await scene.start()
+    await events('careless', 2)
+    await eventually('it has seen the last', async () => (await scene.cursor('careless'))?.next_offset === 2)
+    await recreate()
+    await scene.publish(4)
+    await events('careless', 6)
+    // It never saw a record, and its place is in the new log too: only the others tell that it is another one.
+    await setTriggerStatus(scene.store, 'each', 'live')
+    await stopped('recreated')
+    expect(await scene.windows('each')).toEqual([])
+  })
+})
+
+describe('retention', () => {
+  it('that takes unread events stops a paused trigger with the count, and no other', async () => {
+    await setUp([each, { id: 'other', pattern: 'orders/created' }])
+    await scene.start()
+    await scene.publish(4)
+    await events('each', 4)
+    await setTriggerStatus(scene.store, 'each', 'paused')
+    await scene.publish(6)
+    await events('other', 10)
+    await expire(7)
+    await setTriggerStatus(scene.store, 'each', 'live')
+    expect(await stopped('gap')).toMatchObject({ next_offset: 4, lost: 3 })
+    await scene.publish(1)
+    expect(await events('other', 11)).toEqual(upTo(11))
+    const cursors = [{ stream: 'orders', partition: 0, nextOffset: 7, incarnation: 1 }]
+    await resetTrigger(scene.store, { triggerId: 'each', cursors, projections: [] })
+    expect(await events('each', 8)).toEqual([...upTo(4), ...upTo(4, 7)])
+    expect(await scene.cursor('each')).toMatchObject({ lost: 0, incarnation: 1 })
+  })
+
+  it('lets a trigger go on whose policy says so, and counts what it lost', async () => {
+    await setUp([careless])
+    await scene.publish(5)
+    await expire(3)
+    await scene.start()
+    expect(await events('careless', 2)).toEqual([3, 4])
+    expect(await scene.cursor('careless')).toMatchObject({ status: 'live', lost: 3 })
+  })
+
+  it('of what was read long ago is no gap: a stream that was idle past its retention goes on', async () => {
+    await setUp([each])
+    const app = await scene.start()
+    await scene.publish(5)
+    await eventually('all is read', async () => (await scene.cursor('each'))?.next_offset === 5)
+    await scene.stop(app)
+    await expire(5)
+    await scene.start()
+    await scene.publish(2)
+    expect(await events('each', 7)).toEqual(upTo(7))
+    expect(await scene.cursor('each')).toMatchObject({ status: 'live', lost: 0 })
+  })
+})
