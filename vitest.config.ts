@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config'
 
-// Projects by what a test needs: nothing, a Kafka and a Postgres, whole processes, or processes to kill.
+// Projects by what a test needs: nothing, a Kafka and a Postgres, helm, whole processes, or processes to kill.
 // Deadlines are ten times what is usual: a slow machine must never be a failed test.
 // Vitest hands the conditions on to Node, for require() too: naming 'import' or 'module' would give CommonJS packages ES modules.
 const conditions = ['@headrace/source', 'node']
@@ -30,6 +30,15 @@ export default defineConfig({
       {
         ...source,
         test: { name: 'integration', include: ['{libs,apps}/*/src/**/*.integration.test.ts'], ...services },
+      },
+      {
+        ...source,
+        test: {
+          name: 'deploy',
+          include: ['tests/deploy/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
       },
       {
         ...source,

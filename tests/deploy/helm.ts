@@ -1,0 +1,129 @@
+import { execFile, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { access, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { REPOSITORY } from '@headrace/testing'
+import { parseAllDocuments } from 'yaml'
+
+const run = promisify(execFile)
+
+const HELM_VERSION = 'v3.19.0'
+/** What the charts are rendered for: a helm that was not built by its makers takes itself for one of 1.20. */
+const KUBERNETES_VERSION = '1.34.0'
+const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
+
+export interface KubernetesObject {
+  apiVersion: string
+  kind: string
+  metadata: { name: string; labels?: Record<string, string>; annotations?: Record<string, string> }
+  [field: string]: unknown
+}
+
+export interface RenderOptions {
+  /** A file of the chart's `ci` folder, without `-values.yaml`. */
+  mode: string
+  /** Over it, as after `--set`. */
+  set?: string[]
+  /** What the cluster knows besides Kubernetes itself. */
+  apis?: string[]
+}
+
+/** Helm, from the user's cache; the first time it is built there with Go. */
+export async function findHelm(): Promise<string> {
+  const cache = process.env['XDG_CACHE_HOME'] ?? ''
+  const folder = join(cache === '' ? join(homedir(), '.cache') : cache, 'headrace', `helm-${HELM_VERSION}`)
+  const helm = join(folder, 'helm')
+  if (
+    await access(helm).then(
+      () => true,
+      () => false,
+    )
+  )
+    return helm
+  const gathering = `${folder}.${process.pid}.${randomBytes(4).toString('hex')}`
+  await mkdir(gathering, { recursive: true })
+  try {
+    await goInstall(`helm.sh/helm/v3/cmd/helm@${HELM_VERSION}`, gathering)
+    // Whoever was first: a folder of this name is whole.
+    await rename(gathering, folder).catch(async (error: unknown) => {
+      await access(helm).catch(() => {
+        throw error
+      })
+    })
+    return helm
+  } finally {
+    await rm(gathering, { recursive: true, force: true })
+  }
+}
+
+async function goInstall(program: string, folder: string): Promise<void> {
+  const child = spawn('go', ['install', '-ldflags=-s -w', program], {
+    env: { ...process.env, GOBIN: folder, CGO_ENABLED: '0' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let said = ''
+  child.stderr.on('data', (chunk: Buffer) => {
+    said = `${said}${chunk.toString()}`.slice(-2_000)
+  })
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', (error) => {
+      const why = 'The charts are rendered with helm, which is built once with Go: install Go 1.24 or newer'
+      reject(new Error(why, { cause: error }))
+    })
+    child.once('close', resolve)
+  })
+  if (code !== 0) throw new Error(`Go could not build ${program}:\n${said}`)
+}
+
+const chartFolder = (chart: string): string => join(REPOSITORY, 'deploy/helm', chart)
+
+/** The modes that a chart has values for. */
+export async function modesOf(chart: string): Promise<string[]> {
+  const files = await readdir(join(chartFolder(chart), 'ci'))
+  return files.map((file) => file.replace('-values.yaml', '')).sort()
+}
+
+const valuesOf = (chart: string, { mode, set = [] }: RenderOptions): string[] => [
+  '--values',
+  join(chartFolder(chart), 'ci', `${mode}-values.yaml`),
+  '--kube-version',
+  KUBERNETES_VERSION,
+  ...set.flatMap((one) => ['--set', one]),
+]
+
+/** `helm lint --strict`; rejects with what it complains of. */
+export async function lint(chart: string, options: RenderOptions): Promise<void> {
+  await run(await findHelm(), [
+    'lint',
+    '--strict',
+    '--quiet',
+    chartFolder(chart),
+    ...valuesOf(chart, options),
+  ])
+}
+
+/** What helm would send to the cluster, as text. Rejects with helm's words. */
+export async function renderText(chart: string, options: RenderOptions): Promise<string> {
+  const apis = (options.apis ?? []).flatMap((api) => ['--api-versions', api])
+  const args = ['template', 'release', chartFolder(chart), '--namespace', 'shop', ...apis]
+  const { stdout } = await run(await findHelm(), [...args, ...valuesOf(chart, options)], {
+    maxBuffer: OUTPUT_BYTES_MAX,
+  })
+  return stdout
+}
+
+export async function render(chart: string, options: RenderOptions): Promise<KubernetesObject[]> {
+  return objectsOf(await renderText(chart, options))
+}
+
+/** The objects of rendered text. Throws where it is no YAML, or names a field twice. */
+export function objectsOf(text: string): KubernetesObject[] {
+  return parseAllDocuments(text, { uniqueKeys: true }).flatMap((document) => {
+    const [error] = document.errors
+    if (error !== undefined) throw error
+    const object: KubernetesObject | null = document.toJS()
+    return object === null ? [] : [object]
+  })
+}
