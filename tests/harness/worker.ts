@@ -61,10 +61,22 @@ const other = workflow({ id: 'only_other', triggerOnEvent: 'only/other' }, async
   return await ctx.step.run('it', async () => await body(ctx, input, 'it'))
 })
 
-const wanted = new Set(setting('HEADRACE_TEST_WORKFLOWS').split(','))
-const workflows = [threeSteps, tenAtATime, gated, one, other, ...waitingWorkflows(witness, gate)].filter(
-  ({ id }) => wanted.has(id),
+/** One after the other for each key, each a single step without I/O. */
+const inTurn = workflow(
+  { id: 'in_turn', triggerOnEvent: 'turns/**', concurrency: { limit: 1, key: 'event.data.key' } },
+  async (ctx, input) => await ctx.step.run('it', () => note('body', ctx, input, 'it')),
 )
+
+const wanted = new Set(setting('HEADRACE_TEST_WORKFLOWS').split(','))
+const workflows = [
+  threeSteps,
+  tenAtATime,
+  gated,
+  one,
+  other,
+  inTurn,
+  ...waitingWorkflows(witness, gate),
+].filter(({ id }) => wanted.has(id))
 const concurrency = Number(setting('HEADRACE_TEST_CONCURRENCY') || 300)
 await new Worker({ workflows, concurrency }).run()
 await store.close()

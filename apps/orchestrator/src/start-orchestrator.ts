@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Broker, createBroker, deadLettersTopic, responsesTopic } from '@headrace/broker'
-import { createDispatcher } from '@headrace/dispatch'
+import { createAdmissions, createDispatcher } from '@headrace/dispatch'
 import { createAuthorize, createHttpServer, listenHttp } from '@headrace/http'
 import {
   type Activity,
@@ -43,9 +43,11 @@ import { postgresProblem } from './postgres-problem.ts'
 import { prepareSchema } from './prepare-schema.ts'
 import { createDeadLetters } from './recover/dead-letters.ts'
 import { recoverDuties } from './recover/duties.ts'
+import { buildDuties } from './register/build-duties.ts'
 import { createRegistration } from './register/registration.ts'
 import { createRunEvents, type RunEvents } from './runs/run-events.ts'
 import { createRunWatch } from './runs/run-watch.ts'
+import { streamParts } from './streams/stream-parts.ts'
 import { createEndOffsets } from './triggers/end-offsets.ts'
 import { createChildEnds } from './waits/child-ends.ts'
 import { type WaitParts, waitParts } from './waits/wait-parts.ts'
@@ -106,7 +108,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
 
   const counts = orchestratorMetrics(metrics)
   const { prefix } = config.kafka
-  const { dispatcher, watch, events, childEnds } = runParts({
+  const { dispatcher, admissions, watch, events, childEnds } = runParts({
     store,
     broker,
     prefix,
@@ -115,7 +117,9 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     ...shared,
   })
   const serverClock = createServerClock(store, clock)
-  const waiting = waitParts({ store, broker, config, serverClock, events, counts, ...shared })
+  const { known, bindings, parts: boundStreams } = streamParts({ store, broker, prefix, ...shared })
+  const { streams } = known
+  const waiting = waitParts({ store, broker, config, known, serverClock, events, counts, ...shared })
   const { delayed, timeOuts } = runTimers({ store, serverClock, events, ...shared })
   const producer = broker.producer()
   const deadLetters = createDeadLetters({
@@ -128,8 +132,10 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const parts: Part[] = [
     deadLetters,
     dispatcher,
+    admissions,
     childEnds,
     ...recoverDuties({ store, ...shared, ...recovery }),
+    ...boundStreams,
     ...waiting.parts,
     delayed,
     timeOuts,
@@ -138,7 +144,6 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   ]
   begin(parts, onStop)
 
-  const endOffsets = createEndOffsets(broker, prefix, clock)
   const api: ApiContext = {
     store,
     broker,
@@ -148,8 +153,20 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     serverClock,
     events,
     delayed,
-    deadLetters: createDeadLetterDesk({ store, broker, producer, prefix, serverClock, events, log, clock }),
-    endOffsets,
+    deadLetters: createDeadLetterDesk({
+      store,
+      broker,
+      producer,
+      prefix,
+      streams,
+      serverClock,
+      events,
+      log,
+      clock,
+    }),
+    endOffsets: createEndOffsets(broker, streams, clock),
+    known,
+    bindings,
     watch,
     version,
   }
@@ -192,8 +209,15 @@ function runParts({ store, broker, prefix, counts, activity, ...shared }: RunPar
     counts,
     ...shared,
   })
+  const admissions = createAdmissions({
+    store,
+    queued: (seeds) => events.queued(seeds),
+    sweeps: true,
+    ...shared,
+  })
   const events: RunEvents = createRunEvents({
     dispatcher,
+    admissions,
     metrics: counts,
     activity,
     wake: (runIds) => watch.ended(runIds),
@@ -201,7 +225,7 @@ function runParts({ store, broker, prefix, counts, activity, ...shared }: RunPar
     onError: (error) =>
       shared.log.error({ event: 'dispatch.failed', code: codeOf(error), err: error }, 'tasks were given up'),
   })
-  return { dispatcher, watch, events, childEnds }
+  return { dispatcher, admissions, watch, events, childEnds }
 }
 
 const endedAmong = (ends: Map<string, { finishedAt: number | null }>): string[] =>
@@ -291,12 +315,14 @@ async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOpt
     broker,
     log,
     prefix: api.prefix,
+    known: api.known,
     brokers: config.kafka.brokers,
     streamPartitions: config.kafka.streamPartitions,
     taskPartitions: config.kafka.taskPartitions,
     advertisedUrl: () => config.advertisedUrl ?? url,
     givenBack,
   })
+  begin(buildDuties({ store, registration, events, counts, log, clock: api.clock, metrics }), onStop)
   const beaten = (outcome: HeartbeatOutcome): void => {
     if (outcome.status === 'ok') givenBack(outcome.requeued)
   }

@@ -77,7 +77,7 @@ export class Pipeline {
 
   constructor(context: ServiceContext, parts: PipelineParts) {
     const { log, clock, metrics, health } = context
-    const { store, broker, streams, deadLetters, dispatcher, admissions, triggerMetrics } = parts
+    const { store, broker, streams, deadLetters, dispatcher, triggerMetrics } = parts
     const repeats = new Repeats({
       store: createEventIdStore(store),
       broker,
@@ -96,7 +96,7 @@ export class Pipeline {
       ...shared,
       store: parts.runStore,
       dispatch: async (seeds) => await dispatcher.dispatch(seeds),
-      admit: (keys) => admissions.admit(keys),
+      admit: (keys) => parts.admissions.admit(keys),
       metrics: triggerMetrics,
       onFenced: shared.onOrphans,
       onOutage: (detail) => this.#postgresIs(detail),

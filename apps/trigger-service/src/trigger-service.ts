@@ -1,5 +1,5 @@
-import { createBroker } from '@headrace/broker'
-import { createDispatcher } from '@headrace/dispatch'
+import { BoundStreams, createBroker, type Broker } from '@headrace/broker'
+import { type Admissions, createAdmissions, createDispatcher, type Dispatcher } from '@headrace/dispatch'
 import {
   type Activity,
   type AppAddress,
@@ -14,7 +14,7 @@ import {
   systemClock,
   toRunningApp,
 } from '@headrace/service'
-import { createServerClock, openStore } from '@headrace/store'
+import { createServerClock, openStore, type Store, type TaskSeed } from '@headrace/store'
 import type { TriggerServiceConfig } from './config.ts'
 import { createDeadLetters } from './set-aside/dead-letters.ts'
 import { createTriggerMetrics } from './metrics.ts'
@@ -23,7 +23,6 @@ import { createRunStore } from './start-runs/run-store.ts'
 import { Pipeline } from './pipeline.ts'
 import { ResponseWriter } from './projection/response-writer.ts'
 import { untilSchema } from './schema-gate.ts'
-import { streamTopic } from './stream-topic.ts'
 
 export interface StartTriggerService {
   config: TriggerServiceConfig
@@ -80,6 +79,7 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
   context.onStop(async () => await broker.close(), 'kafka')
 
   const triggerMetrics = createTriggerMetrics(metrics)
+  const streams = new BoundStreams(prefix)
   const producer = broker.producer({ onProducerRecreated: () => triggerMetrics.producersRecreated.inc() })
   const deadLetters = createDeadLetters({
     producer,
@@ -87,7 +87,7 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     metrics: triggerMetrics,
     log,
     clock,
-    kafkaTopicOf: (stream) => streamTopic(prefix, stream),
+    kafkaTopicOf: (stream) => streams.topicOf(stream),
   })
   // Apart from that of dead letters: a response topic that cannot be written holds up nobody's dead letters.
   const copies = broker.producer({ onProducerRecreated: () => triggerMetrics.producersRecreated.inc() })
@@ -99,17 +99,17 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     log,
     clock,
   })
-  const dispatcher = createDispatcher({ store, broker, prefix, log, metrics, clock })
-  context.onStop(async () => await dispatcher.stop(), 'dispatcher')
+  const runs = runParts(context, { store, broker, prefix })
   const serverClock = createServerClock(store, clock)
-  const duties = createDuties(context, { store, broker, serverClock, prefix })
+  const duties = createDuties(context, { store, broker, serverClock, prefix, streams })
   for (const duty of duties) context.onStop(async () => await duty.stop(), duty.name)
   const pipeline = new Pipeline(context, {
     config,
     store,
     broker,
+    streams,
     deadLetters,
-    dispatcher,
+    ...runs,
     runStore: createRunStore(store, serverClock),
     responses,
     triggerMetrics,
@@ -119,7 +119,8 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
   const waiting = new AbortController()
   const begin = async (): Promise<void> => {
     await untilSchema(context, store, waiting.signal)
-    dispatcher.start()
+    runs.dispatcher.start()
+    runs.admissions.start()
     for (const duty of duties) duty.start()
     pipeline.start()
   }
@@ -130,4 +131,18 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     await begun
   }, 'schema')
   return { url: null, managementUrl: management.url }
+}
+
+/** What follows from a flush: tasks of its runs are sent, or they are let in first. */
+function runParts(
+  { log, clock, metrics, onStop }: ServiceContext,
+  { store, broker, prefix }: { store: Store; broker: Broker; prefix: string },
+): { dispatcher: Dispatcher; admissions: Admissions } {
+  const dispatcher = createDispatcher({ store, broker, prefix, log, metrics, clock })
+  onStop(async () => await dispatcher.stop(), 'dispatcher')
+  // To dispatch never rejects.
+  const queued = (seeds: TaskSeed[]): void => void dispatcher.dispatch(seeds)
+  const admissions = createAdmissions({ store, queued, sweeps: false, log, clock, metrics })
+  onStop(async () => await admissions.stop(), 'admissions')
+  return { dispatcher, admissions }
 }

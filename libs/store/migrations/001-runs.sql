@@ -6,6 +6,7 @@ create table runs (
   id uuid not null primary key,
   workflow text not null,
   app text not null,
+  -- That on which it began: of the worker that claimed it first; until then, of its workflow as it was registered.
   build text,
   queue text not null,
   status text not null,
@@ -25,6 +26,7 @@ create table runs (
   last_offset int8,
   events int,
   since timestamptz not null,
+  -- Of a workflow with a concurrency rule: whose share it counts against; '' where the rule or the event has no key.
   concurrency_key text,
   priority int not null default 0,
   worker_id text,
@@ -34,6 +36,8 @@ create table runs (
   retry_of uuid,
   attempt int not null default 1,
   blocked_reason text,
+  -- Builds whose code did not fit what it has stored: they do not get it again. Null once a person has resumed it.
+  unfit_builds text[],
   -- A run that was started with a delay is held until then, with `blocked_reason` delayed.
   run_at timestamptz,
   -- When it times out: while it has not started, by the start time-out of its workflow; the first claim makes it the end
@@ -54,6 +58,7 @@ create table runs (
   constraint runs_queued check (status <> 'queued' or queued_at is not null),
   constraint runs_window check (num_nonnulls(trigger_id, trigger_version, stream, incarnation, partition, first_offset, last_offset, events) in (0, 8)
     and (first_offset is null or (first_offset >= 0 and last_offset >= first_offset and events between 1 and 1000 and partition >= 0))),
+  constraint runs_concurrency check (blocked_reason <> 'concurrency' or concurrency_key is not null),
   constraint runs_tags check (jsonb_typeof(tags) = 'object')
 ) partition by range (id);
 
@@ -66,12 +71,22 @@ create index runs_running_index on runs (worker_id) where status = 'running';
 -- id while a partition was empty, instead of the primary key. A partial index needs `workflow = …` to be considered.
 create index runs_workflow_index on runs (workflow, id) where workflow is not null;
 create index runs_window_index on runs (trigger_id, stream, partition, first_offset) where trigger_id is not null;
+-- The lists of those that went wrong, in the order of lists. A run that completes pays the test of the predicate only (measured: nothing).
+create index runs_unsuccessful_index on runs (id) where status in ('failed', 'cancelled', 'timed_out');
 -- The counts of waiting and paused runs. A run that never waits pays the test of the predicate only.
 create index runs_parked_index on runs (queue, workflow) where status in ('waiting', 'paused');
 
 -- Runs that are held until a time, and runs that time out. Those without pay the test of the predicate only.
 create index runs_delayed_index on runs (run_at) where status = 'queued' and blocked_reason = 'delayed';
+-- Runs that a concurrency rule holds, of each key in the order in which they are let in; and those it has let in, which are
+-- counted. A run without a rule pays the test of the predicates only.
+create index runs_held_index on runs (workflow, concurrency_key, created_at, stream, partition, first_offset, id)
+  where status = 'queued' and blocked_reason = 'concurrency';
+create index runs_admitted_index on runs (workflow, concurrency_key)
+  where concurrency_key is not null and finished_at is null and coalesce(blocked_reason, '') not in ('concurrency', 'delayed');
 create index runs_expiring_index on runs (expires_at) where expires_at is not null and finished_at is null;
+-- Runs that wait for code that fits them.
+create index runs_unfit_index on runs (workflow) where status = 'paused' and blocked_reason in ('replay_mismatch', 'duplicate_step_key');
 
 -- No foreign key to runs: it would lock the run once more for every step, and the statements already hold that lock.
 create table steps (

@@ -68,6 +68,8 @@ create table responses (
   key text,
   data text not null,
   traceparent text,
+  -- Of an event of an external stream: what its record says beside the event, the members of a JSON object.
+  external text,
   primary key (topic, incarnation, partition, sequence_id, log_time)
 ) partition by range (log_time);
 
@@ -117,17 +119,7 @@ create table latest_responses (
   event_type text,
   key text,
   data text not null,
-  traceparent text
+  traceparent text,
+  external text
 );
 create index latest_responses_age on latest_responses (log_time);
-
--- One row for each concurrency key with runs: what `admit` locks, in key order.
-create table concurrency_slots (
-  workflow text not null,
-  key text not null,
-  slots int not null,
-  updated_at timestamptz not null default now(),
-  primary key (workflow, key),
-  constraint concurrency_slots_positive check (slots >= 1)
-);
-create index runs_concurrency_index on runs (workflow, concurrency_key) where concurrency_key is not null and finished_at is null;

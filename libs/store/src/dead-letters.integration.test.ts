@@ -53,8 +53,9 @@ test('a window that is redriven 20 times at once becomes one run, with its own p
       async (window) => await redriveWindow(scene.store, ref, window, { reason: 'fixed', by: 'ann' }),
     ),
   )
-  const [seed, ...others] = seeds.filter((each) => each !== null)
+  const [redriven, ...others] = seeds.filter((each) => each !== null)
   expect(others).toEqual([])
+  const seed = redriven?.kind === 'started' ? redriven.seed : null
   expect(seed).toMatchObject({ workflow: 'on_order', queue: 'default', epoch: 1 })
   expect(await runsOfLetter(windows.map(({ runId }) => runId))).toBe(1)
   expect(

@@ -31,7 +31,18 @@ import { instances, workers } from './schema/workers.ts'
 
 const tables: PgTable[] = [
   [runs, steps, runIds, runNotes],
-  [apps, builds, workflows, triggers, triggerCursors, replays, eventIds, eventIdSweeps, decisions, deadLetters],
+  [
+    apps,
+    builds,
+    workflows,
+    triggers,
+    triggerCursors,
+    replays,
+    eventIds,
+    eventIdSweeps,
+    decisions,
+    deadLetters,
+  ],
   [workers, instances, apiKeys, streamBindings],
   [waits, responses, correlatorCursors, waitedStreams, projections, latestResponses],
 ].flat()

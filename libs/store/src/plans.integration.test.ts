@@ -53,7 +53,7 @@ const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = 
     statement: flushStatement,
     values: [
       ...columns('on_order', 'orders', 0, -1, 1, 1, '{}', 1, 1, 'e'),
-      ...columns(places, 'w', 'a', 'b', 'q', 1, 1),
+      ...columns(places, 'w', 'a', 'b', 'q', 1, 1, null),
       ...columns(ids, places, 1, 1, 1, 1, '{}', '{}', null),
     ],
     indexes: [primaryKey],

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hotSettings, urlWithSettings } from './connection.ts'
 import { accessesOf, type PlanValue, prepare, settle } from './fixtures/plan.ts'
 import { openScene, type Scene } from './fixtures/scene.ts'
+import { admitStatement, heldKeysStatement } from './queries/admit-runs.ts'
 import { nextDelayedStatement, releaseDelayedStatement } from './queries/release-delayed-runs.ts'
 import { retriesStatement, retryStatement } from './queries/retry-runs.ts'
 import { cancelStatement, pauseStatement, resumeStatement } from './queries/steer-runs.ts'
@@ -15,6 +16,9 @@ const ids = newRunIds(50, Date.now()).toSorted()
 const key = /^(runs_\d{8}|steps_\d{8}|waits|run_notes|workflows)_pkey$/
 const waitsOfRun = /^waits_(pkey|live)$/
 const delayed = /^runs_\d{8}_run_at_idx$/
+/** Of a key: what is under way is counted, what is held is taken in its order. */
+const admitted = /^runs_\d{8}_workflow_concurrency_key_idx$/
+const held = /^runs_\d{8}_workflow_concurrency_key_created_at_/
 const expiring = /^runs_\d{8}_expires_at_idx$/
 
 /** `ranges`: indexes that may be walked, because their predicate leaves only what is looked for. */
@@ -25,12 +29,22 @@ const statements: { statement: Statement; values: PlanValue[]; lookups: RegExp[]
     lookups: [key],
     ranges: [],
   })),
-  { statement: retryStatement, values: [ids, ids], lookups: [key, waitsOfRun], ranges: [] },
+  { statement: retryStatement, values: [ids, ids, ids], lookups: [key, waitsOfRun], ranges: [] },
   { statement: retriesStatement, values: [ids], lookups: [key], ranges: [] },
   { statement: timeOutRunsStatement, values: [1_000], lookups: [key], ranges: [expiring] },
   { statement: nextTimeOutStatement, values: [], lookups: [], ranges: [expiring] },
   { statement: releaseDelayedStatement, values: [1_000], lookups: [key], ranges: [delayed] },
   { statement: nextDelayedStatement, values: [], lookups: [], ranges: [delayed] },
+  {
+    statement: admitStatement,
+    values: [
+      ['on_order', 'on_order'],
+      ['k1', 'k2'],
+    ],
+    lookups: [key, admitted, held],
+    ranges: [],
+  },
+  { statement: heldKeysStatement, values: ['', '', 1_000], lookups: [key, admitted], ranges: [held] },
 ]
 
 let scene: Scene
@@ -56,13 +70,14 @@ async function session(): Promise<Client> {
   return client
 }
 
-/** Today's runs: one in a hundred delayed, one in ten with a time-out; each with a step, and one in ten with a wait. */
+/** Today's runs: one in a hundred delayed, one in twenty under a concurrency key, held or let in, one in ten with a time-out; each with a step, and one in ten with a wait. */
 async function grow(count: number): Promise<void> {
   const fresh = newRunIds(count, await scene.store.serverNow())
   await scene.store.general.query(
-    `insert into runs (id, workflow, app, queue, status, blocked_reason, run_at, expires_at, finished_at, output, queued_at, since)
+    `insert into runs (id, workflow, app, queue, status, concurrency_key, blocked_reason, run_at, expires_at, finished_at, output, queued_at, since)
      select id, 'on_order', 'shop', 'default', case when live then 'queued' else 'completed' end,
-       case when n % 100 = 0 then 'delayed' end, case when n % 100 = 0 then now() + interval '1 hour' end,
+       case when n % 20 = 10 then 'k' || n % 7 end,
+       case when n % 100 = 0 then 'delayed' when n % 40 = 10 then 'concurrency' end, case when n % 100 = 0 then now() + interval '1 hour' end,
        case when n % 10 = 0 then now() + interval '1 hour' end,
        case when not live then now() end, case when not live then '{}' end, now(), now()
      from unnest($1::uuid[]) with ordinality u(id, n), lateral (select n % 10 = 0 as live) l`,

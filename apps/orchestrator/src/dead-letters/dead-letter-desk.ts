@@ -5,6 +5,7 @@ import {
   deadLettersTopic,
   type ProduceOutcome,
   readRecord,
+  type StreamCatalog,
 } from '@headrace/broker'
 import { checkpoint, crashPoint, decodeDeadLetter, type DeadLetterRecord } from '@headrace/core'
 import { ProblemError } from '@headrace/schemas'
@@ -33,7 +34,8 @@ export interface DeadLetterDeskOptions {
   store: Store
   serverClock: Pick<ServerClock, 'now'>
   prefix: string
-  events: Pick<RunEvents, 'queued'>
+  streams: Pick<StreamCatalog, 'bindingOf' | 'topicOf'>
+  events: Pick<RunEvents, 'queued' | 'held'>
   log: Logger
   clock: Clock
 }
@@ -144,9 +146,12 @@ class Desk implements DeadLetterDesk {
     const [runId = ''] = newRunIds(1, serverClock.now())
     const window = windowInside(letter, runId)
     try {
-      const seed = await redriveWindow(store, refOf(letter), window, by)
-      if (seed === null) return
-      events.queued([seed])
+      const redriven = await redriveWindow(store, refOf(letter), window, by)
+      if (redriven === null) return
+      if (redriven.kind === 'invalid_key')
+        throw notRedrivable(`the concurrency key of its workflow fails on it: ${redriven.reason}`)
+      if (redriven.held === null) events.queued([redriven.seed])
+      else events.held([redriven.held])
     } catch (error) {
       if (classify(error) !== 'row') throw error
       throw notRedrivable(
@@ -167,8 +172,8 @@ class Desk implements DeadLetterDesk {
 
   /** D2, D3 */
   async #redriveRecord(letter: DeadLetterRecord, by: DecisionBy): Promise<void> {
-    const { store, prefix, log, producer } = this.#options
-    const record = recordInside(letter, prefix)
+    const { store, streams, log, producer } = this.#options
+    const record = recordInside(letter, streams)
     const begun = await beginRedrive(store, refOf(letter))
     if (begun === null) return
     const eventId = redrivenEventId(letter)

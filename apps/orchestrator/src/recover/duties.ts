@@ -88,7 +88,7 @@ async function recover(
   events.queued(requeued)
   deadLetters.add(await Promise.all(failed.map(async (run) => await letterOf(store, run))))
   events.ended(
-    failed.map(({ runId, workflow, queue, createdAt, parent }) => ({
+    failed.map(({ runId, workflow, queue, createdAt, parent, concurrencyKey }) => ({
       runId,
       workflow,
       queue,
@@ -97,6 +97,7 @@ async function recover(
       startedAt: createdAt,
       finishedAt: clock.now(),
       parent,
+      concurrencyKey,
     })),
   )
   for (const run of failed) {

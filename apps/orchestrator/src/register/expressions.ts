@@ -12,7 +12,9 @@ export function refuseExpressions(workflows: readonly WorkflowDefinition[]): voi
         detail: `is no expression of CEL that may stand here: ${compiled.reason}`,
       })
   }
-  for (const [at, { triggers }] of workflows.entries()) {
+  for (const [at, { triggers, concurrency }] of workflows.entries()) {
+    const key = concurrency?.key
+    check(key === undefined ? null : compileWindowKey(key), `/workflows/${at}/concurrency/key`)
     for (const [place, { if: filter, window }] of triggers.entries()) {
       const trigger = `/workflows/${at}/triggers/${place}`
       check(filter === undefined ? null : compileFilter(filter), `${trigger}/if`)

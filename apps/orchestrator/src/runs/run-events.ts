@@ -1,8 +1,15 @@
-import type { Dispatcher } from '@headrace/dispatch'
+import type { Admissions, Dispatcher } from '@headrace/dispatch'
 import { FIRST_EPOCH, RETRY_EPOCH } from '@headrace/core'
 import type { ClaimedRun } from '@headrace/schemas'
 import type { Activity } from '@headrace/service'
-import { type Answered, type EndedRun, runIdTime, type TaskSeed, type WaitRef } from '@headrace/store'
+import {
+  type Answered,
+  type ConcurrencyKey,
+  type EndedRun,
+  runIdTime,
+  type TaskSeed,
+  type WaitRef,
+} from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
 
 /** What follows from a commit: told after the fact, never awaited. Losing it costs latency or a count, never a run. */
@@ -10,6 +17,8 @@ export interface RunEvents {
   claimed(runs: readonly ClaimedRun[]): void
   /** These runs are queued (again): their workers are told. */
   queued(seeds: readonly TaskSeed[]): void
+  /** Runs of these keys came and wait to be let in. */
+  held(keys: readonly ConcurrencyKey[]): void
   /** These waits were answered or have timed out; the parked runs among theirs are queued again. */
   answered(outcome: Answered): void
   ended(runs: readonly EndedRun[]): void
@@ -17,6 +26,7 @@ export interface RunEvents {
 
 export interface RunEventsOptions {
   dispatcher: Pick<Dispatcher, 'dispatch'>
+  admissions: Pick<Admissions, 'admit'>
   metrics: OrchestratorMetrics
   activity: Activity
   /** Wakes the callers that wait for these runs. */
@@ -31,6 +41,7 @@ const RESUMING_MAX = 10_000
 
 export function createRunEvents({
   dispatcher,
+  admissions,
   metrics,
   activity,
   wake,
@@ -71,6 +82,7 @@ export function createRunEvents({
       }
     },
     queued,
+    held: (keys) => admissions.admit(keys),
     answered({ answers, queued: seeds }) {
       for (const { kind, status, unverified, logTimeMs, answeredAtMs } of answers) {
         metrics.answers.inc({ kind, outcome: unverified ? 'unverified' : status })
@@ -92,6 +104,9 @@ export function createRunEvents({
         activity.runEnded?.({ runId, workflow, status, ms })
       }
       wake(runs.map(({ runId }) => runId))
+      admissions.admit(
+        runs.flatMap(({ workflow, concurrencyKey: key }) => (key === null ? [] : [{ workflow, key }])),
+      )
       childrenEnded(runs.flatMap(({ parent }) => parent ?? []))
     },
   }

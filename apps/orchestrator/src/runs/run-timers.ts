@@ -20,9 +20,10 @@ export function runTimers({ store, serverClock, events, ...shared }: RunTimersOp
   const delayed = createTimers({
     name: 'runs.release_delayed',
     act: async (limit) => {
-      const { queued, nextDueMs } = await releaseDelayedRuns(store, { limit })
+      const { queued, held, nextDueMs } = await releaseDelayedRuns(store, { limit })
       events.queued(queued)
-      return { done: queued.length, nextDueMs }
+      events.held(held)
+      return { done: queued.length + held.length, nextDueMs }
     },
     serverClock,
     ...shared,

@@ -34,6 +34,7 @@ export async function startRun(
   switch (created.status) {
     case 'created':
       if (created.seed !== null) events.queued([created.seed])
+      else if (created.held !== null) events.held([created.held])
       else if (created.run.runAt !== null) delayed.expect(created.run.runAt)
       return { run: created.run, existing: false }
     case 'existing':
@@ -41,6 +42,10 @@ export async function startRun(
       throw new ProblemError('run_exists', `The run ${created.run.id} of this workflow has this id`, {
         errors: [{ pointer: '/id', code: 'run_exists', detail: `names the run ${created.run.id} already` }],
       })
+    case 'invalid_key': {
+      const detail = `the concurrency key of the workflow fails on it: ${created.reason}`
+      throw ProblemError.fromFaults([{ pointer: '/input', code: 'invalid_field', detail }])
+    }
     case 'workflow_not_found':
       break
   }

@@ -34,8 +34,9 @@ export async function steerRuns(
     case 'pause':
       return (await pauseRuns(store, runIds)).length
     case 'resume': {
-      const { resumed, queued } = await resumeRuns(store, runIds)
+      const { resumed, queued, held } = await resumeRuns(store, runIds)
       events.queued(queued)
+      events.held(held)
       return resumed.length
     }
     case 'retry':
@@ -44,7 +45,8 @@ export async function steerRuns(
   const newIds = newRunIds(runIds.length, serverClock.now())
   const retries = runIds.map((runId, at) => ({ runId, newRunId: newIds[at] ?? '' }))
   const retried = await retryRuns(store, retries)
-  events.queued(retried.map(({ seed }) => seed))
+  events.queued(retried.filter(({ held }) => held === null).map(({ seed }) => seed))
+  events.held(retried.flatMap(({ held }) => held ?? []))
   return retried.length
 }
 

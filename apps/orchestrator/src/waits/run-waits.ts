@@ -33,7 +33,7 @@ export interface RunWaitsOptions {
   selfRead: SelfRead
   looks: Pick<Looks, 'begin'>
   timers: Pick<Timers, 'expect' | 'doDue'>
-  events: Pick<RunEvents, 'queued' | 'answered'>
+  events: Pick<RunEvents, 'queued' | 'held' | 'answered'>
   /** A wait was registered on a stream that is not open for it yet. */
   pending: () => void
   metrics: OrchestratorMetrics
@@ -88,6 +88,7 @@ async function register(
   const held = checkpoint('wait.after-commit')
   if (held) await held
   events.queued(started.queued)
+  events.held(started.held)
   const open: WaitCommand[] = []
   for (const [at, request] of alone.entries()) settle(options, request, registrations[at], replies, open)
   for (const [at, request] of children.entries())

@@ -113,10 +113,7 @@ export class Harness {
       ...shared,
       store: postgres,
       metrics,
-      dispatch: (seeds) => {
-        this.tasks.push(...seeds)
-        return Promise.resolve()
-      },
+      dispatch: async (seeds) => await Promise.resolve(void this.tasks.push(...seeds)),
       admit: (keys) => this.admissions.push(...keys),
       onFenced: onOrphans,
       onOutage: () => undefined,

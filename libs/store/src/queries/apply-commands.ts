@@ -30,6 +30,8 @@ export interface EndedRun {
   finishedAt: number
   /** The step of the run that started it. Whoever ends a child goes on to answer it (answer-children.ts). */
   parent: WaitRef | null
+  /** Whose share of its workflow's concurrency it leaves; null: none. Whoever ends it goes on to let others in. */
+  concurrencyKey: string | null
 }
 
 export interface CommandsOutcome {
@@ -239,9 +241,9 @@ function leave(index: number, group: CommandGroup, work: Work): void {
 }
 
 function tellEnd({ runId }: CommandGroup, ending: Ending, end: EndRow, outcome: CommandsOutcome): void {
-  const { epoch, workflow, queue, lost, input } = end
-  if (ending === 'release') outcome.released.push({ runId, epoch, workflow, queue, lost, input })
-  else if (ending !== 'suspend')
+  const { epoch, workflow, queue, lost, build, input } = end
+  if (ending === 'release') outcome.released.push({ runId, epoch, workflow, queue, lost, build, input })
+  else if (ending === 'complete' || ending === 'fail')
     outcome.ended.push({
       runId,
       workflow,
@@ -251,5 +253,6 @@ function tellEnd({ runId }: CommandGroup, ending: Ending, end: EndRow, outcome: 
       startedAt: end.started_ms,
       finishedAt: end.finished_ms ?? end.started_ms,
       parent: parentOf(end),
+      concurrencyKey: end.concurrency_key,
     })
 }

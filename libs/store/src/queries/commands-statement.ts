@@ -1,5 +1,12 @@
 import { dayStatement, runTables, type RunTables } from '../day-statement.ts'
+import type { PauseReason } from '@headrace/schemas'
 import { statement } from '../statement.ts'
+
+/** Why a worker pauses a run, as the ending of its time there; the run keeps it as its `blocked_reason`. */
+const misfits = `'replay_mismatch', 'duplicate_step_key'`
+const pauses = `${misfits}, 'retries_exhausted'`
+/** Builds remembered that did not fit a run, the latest: what is forgotten may be tried again. */
+const unfitBuildsMax = 20
 
 /**
  * ARCHITECTURE, row 6, and the end, the giving back or the parking of runs: one statement for all commands of a batch.
@@ -42,29 +49,37 @@ const commandsText =
      ${onConflict}),
    ended as (
      update ${runs} r
-     set status = case own.ending when 'complete' then 'completed' when 'fail' then 'failed' when 'suspend' then 'waiting' else 'queued' end,
+     set status = case own.ending when 'complete' then 'completed' when 'fail' then 'failed' when 'suspend' then 'waiting'
+           when 'release' then 'queued' else 'paused' end,
          output = case own.ending when 'complete' then own.payload else r.output end,
-         error = case own.ending when 'fail' then own.payload else r.error end,
+         error = case when own.ending in ('fail', ${pauses}) then own.payload else r.error end,
+         blocked_reason = case when own.ending in (${pauses}) then own.ending else r.blocked_reason end,
+         unfit_builds = case when own.ending in (${misfits})
+           then (array_append(r.unfit_builds, (select w.build from workers w where w.id = own.worker_id)))[greatest(cardinality(r.unfit_builds) - ${unfitBuildsMax - 2}, 1):]
+           else r.unfit_builds end,
          finished_at = case when own.ending in ('complete', 'fail') then now() end,
          queued_at = case own.ending when 'release' then now() else r.queued_at end,
          epoch = r.epoch + (own.ending = 'release')::int,
          worker_id = case when own.ending in ('complete', 'fail') then r.worker_id end
      from own
      where own.ending is not null and (own.ending <> 'suspend' or own.wake = own.seen) and r.id = any (array[own.id])
-     returning own.at, own.ending, own.epoch as at_epoch, own.worker_id as by_worker, own.claimed_at, r.id, r.epoch, r.workflow, r.queue, r.lost,
+     returning own.at, own.ending, own.epoch as at_epoch, own.worker_id as by_worker, own.claimed_at, own.payload, r.id, r.epoch, r.workflow, r.queue,
+       r.lost, r.build,
        case when own.ending = 'release' and octet_length(r.input) <= $17 then r.input end as input,
        (date_part('epoch', r.created_at) * 1000)::int8 as created_ms, (date_part('epoch', r.started_at) * 1000)::int8 as started_ms,
-       (date_part('epoch', r.finished_at) * 1000)::int8 as finished_ms, r.parent_run_id, r.parent_step_key),
+       (date_part('epoch', r.finished_at) * 1000)::int8 as finished_ms, r.parent_run_id, r.parent_step_key,
+       r.concurrency_key),
    noted as (
-     insert into run_notes (run_id, epoch, kind, worker_id, claimed_at)
-     select id, at_epoch, case ending when 'release' then 'released' else 'parked' end, by_worker, claimed_at
-     from ended where ending in ('release', 'suspend') on conflict do nothing)
+     insert into run_notes (run_id, epoch, kind, worker_id, claimed_at, detail)
+     select id, at_epoch, case ending when 'release' then 'released' when 'suspend' then 'parked' else 'paused' end, by_worker, claimed_at, payload
+     from ended where ending not in ('complete', 'fail') on conflict do nothing)
    select null::int as at, case when count(*) < cardinality($1::uuid[]) then coalesce(string_agg(at::text, ','), '') end as held,
-     null::int as epoch, null as workflow, null as queue, null::int as lost, null as input,
+     null::int as epoch, null as workflow, null as queue, null::int as lost, null as build, null as input,
      null::int8 as created_ms, null::int8 as started_ms, null::int8 as finished_ms,
-     null::uuid as parent_run_id, null as parent_step_key from own
+     null::uuid as parent_run_id, null as parent_step_key, null as concurrency_key from own
    union all
-   select at, null, epoch, workflow, queue, lost, input, created_ms, started_ms, finished_ms, parent_run_id, parent_step_key from ended`
+   select at, null, epoch, workflow, queue, lost, build, input, created_ms, started_ms, finished_ms, parent_run_id, parent_step_key,
+     concurrency_key from ended`
 
 /**
  * The usual one: of one day, and it fails as a whole (23505) when a step meets a stored row. So where it goes through, a
@@ -80,7 +95,7 @@ export const carefulCommandsStatement = statement(
   commandsText('on conflict do nothing')(runTables),
 )
 
-export type Ending = 'complete' | 'fail' | 'release' | 'suspend'
+export type Ending = 'complete' | 'fail' | 'release' | 'suspend' | PauseReason
 
 /** Once: which runs were in their workers' hands, by their places (from 1) in the batch; null: all. */
 interface HeldRow {
@@ -95,6 +110,7 @@ export interface EndRow {
   workflow: string
   queue: string
   lost: number
+  build: string | null
   input: string | null
   /** Ms since 1970. */
   created_ms: number
@@ -102,6 +118,7 @@ export interface EndRow {
   finished_ms: number | null
   parent_run_id: string | null
   parent_step_key: string | null
+  concurrency_key: string | null
 }
 export type CommandsRow = HeldRow | EndRow
 
@@ -110,6 +127,7 @@ export const endingsStatement = statement(
   'endings_of_runs',
   `select r.id, u.epoch, r.epoch as now_epoch, r.status, r.worker_id,
      (select n.worker_id from run_notes n where n.run_id = u.id and n.epoch = u.epoch and n.kind = 'released') as released_by,
+     (select n.worker_id from run_notes n where n.run_id = u.id and n.epoch = u.epoch and n.kind = 'paused') as paused_by,
      exists (select 1 from run_notes n where n.run_id = u.id and n.epoch = u.epoch and n.kind not in ('stolen', 'parked')) as taken
    from unnest($1::uuid[], $2::int[]) u(id, epoch)
    cross join lateral (select r.id, r.epoch, r.status, r.worker_id from runs r where r.id = u.id offset 0) r`,
@@ -122,6 +140,8 @@ export interface EndingRow {
   status: string
   worker_id: string | null
   released_by: string | null
+  /** Whose it was when it was paused, by its worker or by a person: either way what was asked for. */
+  paused_by: string | null
   /** Its epoch rose, or its life ended, in another way than by an answer while it was parked: a note says so. */
   taken: boolean
 }

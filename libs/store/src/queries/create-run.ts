@@ -2,6 +2,14 @@ import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { run, statement } from '../statement.ts'
+import {
+  type ConcurrencyKey,
+  heldBy,
+  heldColumn,
+  heldOf,
+  type HeldRow,
+  keysOfStarts,
+} from './concurrency-keys.ts'
 import { getRun } from './read-runs.ts'
 import type { RunRecord } from './run-record.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
@@ -21,8 +29,10 @@ export interface NewRun {
 }
 
 export type CreatedRun =
-  /** `seed`: its first task, none while it is held back. */
-  | { status: 'created'; run: RunRecord; seed: TaskSeed | null }
+  /** `seed`: its first task, none while it is held back; `held`: the key under which it waits to be let in. */
+  | { status: 'created'; run: RunRecord; seed: TaskSeed | null; held: ConcurrencyKey | null }
+  /** The concurrency key of its workflow fails on its input. */
+  | { status: 'invalid_key'; reason: string }
   /** A run with this external id is there; it was left as it is. */
   | { status: 'existing'; run: RunRecord }
   | { status: 'workflow_not_found' }
@@ -32,25 +42,32 @@ export const clockAllowanceMs = 5_000
 
 /**
  * The run and its external id in one statement. A second run of the same external id waits for the first one's commit
- * at the unique index, then inserts nothing. A run with a delay is queued and blocked, so that nobody steals it.
+ * at the unique index, then inserts nothing. A run with a delay, or of a workflow with a concurrency rule, is queued and
+ * blocked, so that nobody steals it.
  */
+const ruled = heldBy('w.concurrency_limit', '$9::text')
 const createStatement = statement(
   'create_run',
-  `with w as (select id, app, build, queue, start_timeout_ms, run_timeout_ms from workflows where id = $2 and status <> 'retired'),
+  `with w as (select id, app, build, queue, start_timeout_ms, run_timeout_ms, concurrency_limit from workflows where id = $2 and status <> 'retired'),
    named as (
      insert into run_ids (workflow, external_id, run_id)
      select w.id, $4, $1::uuid from w where $4::text is not null on conflict do nothing returning run_id)
    insert into runs as r (id, workflow, app, build, queue, status, input, tags, since, traceparent, created_at, queued_at,
-     blocked_reason, run_at, run_timeout_ms, expires_at)
+     concurrency_key, blocked_reason, run_at, run_timeout_ms, expires_at)
    select $1::uuid, w.id, w.app, w.build, w.queue, 'queued', $3, $5::jsonb, now() - make_interval(secs => $7::float8 / 1000), $6, now(), now(),
-     case when $8::float8 is not null then 'delayed' end, now() + make_interval(secs => $8::float8 / 1000), w.run_timeout_ms,
+     ${ruled.key}, case when $8::float8 is not null then 'delayed' else ${ruled.reason} end, now() + make_interval(secs => $8::float8 / 1000), w.run_timeout_ms,
      now() + make_interval(secs => (coalesce($8::float8, 0) + w.start_timeout_ms) / 1000)
    from w where $4::text is null or exists (select 1 from named)
-   returning ${seedColumns}`,
+   returning ${seedColumns}, ${heldColumn}`,
 )
+
+/** Looks at an id under which nothing is found: once is the rule, and retention takes a run once. */
+const attemptsMax = 3
 
 /** Starts a run by API. The queue, app and build are those of the workflow as it is registered. */
 export async function createRun(store: Store, fresh: NewRun): Promise<CreatedRun> {
+  const [key] = await keysOfStarts(store, [fresh])
+  if (key?.kind === 'failed') return { status: 'invalid_key', reason: key.reason }
   const values = [
     fresh.runId,
     fresh.workflow,
@@ -60,30 +77,36 @@ export async function createRun(store: Store, fresh: NewRun): Promise<CreatedRun
     fresh.traceparent,
     clockAllowanceMs,
     fresh.delayMs,
+    key?.key ?? null,
   ]
-  const insert = async (): Promise<SeedRow[]> =>
+  const insert = async (): Promise<(SeedRow & HeldRow)[]> =>
     await withPartitions(
       store,
       [fresh.runId],
-      async () => await withRetries(async () => await run<SeedRow>(store.general, createStatement, values)),
+      async () =>
+        await withRetries(async () => await run<SeedRow & HeldRow>(store.general, createStatement, values)),
     )
-  const [row] = await insert()
-  if (row) {
-    const created = await getRun(store, row.id)
-    if (created)
-      return { status: 'created', run: created, seed: fresh.delayMs === null ? toTaskSeed(row) : null }
-  }
-  return await existingRun(store, fresh)
-}
-
-async function existingRun(store: Store, fresh: NewRun): Promise<CreatedRun> {
-  if (fresh.externalId !== null) {
-    const { rows } = await store.general.query<{ run_id: string }>(
-      'select run_id from run_ids where workflow = $1 and external_id = $2',
-      [fresh.workflow, fresh.externalId],
-    )
-    const existing = rows[0] && (await getRun(store, rows[0].run_id))
-    if (existing) return { status: 'existing', run: existing }
+  for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
+    const [row] = await insert()
+    const run = row ? await getRun(store, row.id) : await existingRun(store, fresh)
+    if (row && run) {
+      const held = heldOf(row)
+      const mayBeClaimed = fresh.delayMs === null && held === null
+      return { status: 'created', run, seed: mayBeClaimed ? toTaskSeed(row) : null, held }
+    }
+    if (run) return { status: 'existing', run }
+    // What stood under the id went with its run, by retention, between the two looks: the id is free now.
+    if (fresh.externalId === null) break
   }
   return { status: 'workflow_not_found' }
+}
+
+/** The run under the caller's own id. */
+async function existingRun(store: Store, fresh: NewRun): Promise<RunRecord | null> {
+  if (fresh.externalId === null) return null
+  const { rows } = await store.general.query<{ run_id: string }>(
+    'select run_id from run_ids where workflow = $1 and external_id = $2',
+    [fresh.workflow, fresh.externalId],
+  )
+  return rows[0] ? await getRun(store, rows[0].run_id) : null
 }

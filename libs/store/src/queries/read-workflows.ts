@@ -61,7 +61,7 @@ const liveCounts = `
   select workflow, queue, status, count(*)::int, null from runs where status = 'queued' and blocked_reason = 'delayed' group by 1, 2, 3
   union all
   select workflow, queue, status, count(*)::int, null
-    from runs where concurrency_key is not null and finished_at is null and status = 'queued' and blocked_reason is not null and blocked_reason <> 'delayed' group by 1, 2, 3`
+    from runs where status = 'queued' and blocked_reason = 'concurrency' group by 1, 2, 3`
 
 export interface LiveCount {
   workflow: string
@@ -127,7 +127,7 @@ function toWorkflowRecord(
     build: row.build,
     queue: row.queue,
     onDeploy: row.onDeploy,
-    status: row.status,
+    status: row.status === 'live' && row.pausedAt !== null ? 'paused' : row.status,
     triggers: facts.get(row.id)?.triggers ?? [],
     workers: facts.get(row.id)?.workers ?? 0,
     runs: {},

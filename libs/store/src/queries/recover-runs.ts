@@ -46,9 +46,10 @@ const takeBack = (kind: 'lost' | 'forgotten'): string => `
          error = case when own.gives_up then $2 else r.error end,
          finished_at = case when own.gives_up then now() end
      from own where r.id = any (array[own.id])
-     returning r.id, r.epoch, r.workflow, r.queue, r.lost, r.status, own.worker_id, own.claimed_at, own.epoch as at_epoch,
+     returning r.id, r.epoch, r.workflow, r.queue, r.lost, r.build, r.status, own.worker_id, own.claimed_at, own.epoch as at_epoch,
        case when octet_length(r.input) <= $3 then r.input end as input,
-       r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.created_at, r.parent_run_id, r.parent_step_key),
+       r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.created_at, r.parent_run_id, r.parent_step_key,
+       r.concurrency_key),
    noted as (
      insert into run_notes (run_id, epoch, kind, worker_id, claimed_at)
      select id, at_epoch, '${kind}', worker_id, claimed_at from back on conflict do nothing)
@@ -100,6 +101,7 @@ interface BackRow extends SeedRow {
   created_at: number
   parent_run_id: string | null
   parent_step_key: string | null
+  concurrency_key: string | null
 }
 
 /** A run that ended because it lost too many workers: it becomes a dead letter. */
@@ -113,6 +115,7 @@ export interface LostRun {
   createdAt: number
   trigger: { id: string; stream: string; partition: number; firstOffset: number; lastOffset: number } | null
   parent: WaitRef | null
+  concurrencyKey: string | null
 }
 
 export interface Recovered {
@@ -195,6 +198,7 @@ function toLostRun(row: BackRow): LostRun {
     workerId: row.worker_id,
     createdAt: row.created_at,
     parent: parentOf(row),
+    concurrencyKey: row.concurrency_key,
     trigger:
       row.trigger_id === null
         ? null

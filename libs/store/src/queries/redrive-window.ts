@@ -2,8 +2,17 @@ import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { run, statement } from '../statement.ts'
+import {
+  type ConcurrencyKey,
+  heldBy,
+  heldColumn,
+  heldOf,
+  type HeldRow,
+  keysOfStarts,
+} from './concurrency-keys.ts'
 import type { DeadLetterRef, DecisionBy } from './dead-letter-decisions.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
+import { getTrigger } from './triggers.ts'
 
 /** A window that became a dead letter, as the run that it is to become. */
 export interface RedrivenWindow {
@@ -28,10 +37,11 @@ export interface RedrivenWindow {
  * nothing. The run has the trigger and the workflow as they are registered now: that they were changed is a reason for
  * redriving. A retired trigger starts nothing, and its dead letter stays open.
  */
+const ruled = heldBy('t.concurrency_limit', '$16::text')
 const redriveStatement = statement(
   'redrive_window',
   `with t as (
-     select t.id, t.version, w.id as workflow, w.app, w.build, w.queue, w.start_timeout_ms, w.run_timeout_ms
+     select t.id, t.version, w.id as workflow, w.app, w.build, w.queue, w.start_timeout_ms, w.run_timeout_ms, w.concurrency_limit
      from triggers t join workflows w on w.id = t.workflow and w.status <> 'retired'
      where t.id = $5 and t.status <> 'retired'),
    decided as (
@@ -42,12 +52,19 @@ const redriveStatement = statement(
        where d.status || '' = 'open'
      returning 1)
    insert into runs as r (id, workflow, app, build, queue, status, input, since, trigger_id, trigger_version, stream, incarnation,
-     partition, first_offset, last_offset, events, created_at, queued_at, run_timeout_ms, expires_at)
+     partition, first_offset, last_offset, events, created_at, queued_at, run_timeout_ms, expires_at, concurrency_key, blocked_reason)
    select $4::uuid, t.workflow, t.app, t.build, t.queue, 'queued', $12, to_timestamp($11::float8 / 1000), t.id, t.version, $6, $7::int,
-     $8::int, $9::int8, $10::int8, $15::int, now(), now(), t.run_timeout_ms, now() + make_interval(secs => t.start_timeout_ms / 1000.0)
+     $8::int, $9::int8, $10::int8, $15::int, now(), now(), t.run_timeout_ms, now() + make_interval(secs => t.start_timeout_ms / 1000.0),
+     ${ruled.key}, ${ruled.reason}
    from t where exists (select 1 from decided)
-   returning ${seedColumns}`,
+   returning ${seedColumns}, ${heldColumn}`,
 )
+
+export type RedrivenRun =
+  /** `held`: the key under which it waits to be let in; null: it may be claimed. */
+  | { kind: 'started'; seed: TaskSeed; held: ConcurrencyKey | null }
+  /** The concurrency key of its workflow fails on its input; the dead letter stays open. */
+  | { kind: 'invalid_key'; reason: string }
 
 /**
  * Starts the run of a window that was set aside, and decides its dead letter. Null: it was decided before, or its
@@ -58,7 +75,11 @@ export async function redriveWindow(
   ref: DeadLetterRef,
   window: RedrivenWindow,
   { reason, by }: DecisionBy,
-): Promise<TaskSeed | null> {
+): Promise<RedrivenRun | null> {
+  const trigger = await getTrigger(store, window.triggerId)
+  if (trigger === null) return null
+  const [key] = await keysOfStarts(store, [{ workflow: trigger.workflow, input: window.input }])
+  if (key?.kind === 'failed') return { kind: 'invalid_key', reason: key.reason }
   const values = [
     ref.partition,
     ref.sequenceId,
@@ -75,11 +96,13 @@ export async function redriveWindow(
     reason,
     by,
     window.events,
+    key?.key ?? null,
   ]
   const [row] = await withPartitions(
     store,
     [window.runId],
-    async () => await withRetries(async () => await run<SeedRow>(store.general, redriveStatement, values)),
+    async () =>
+      await withRetries(async () => await run<SeedRow & HeldRow>(store.general, redriveStatement, values)),
   )
-  return row === undefined ? null : toTaskSeed(row)
+  return row === undefined ? null : { kind: 'started', seed: toTaskSeed(row), held: heldOf(row) }
 }

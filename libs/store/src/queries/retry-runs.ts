@@ -3,6 +3,14 @@ import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { run, statement } from '../statement.ts'
+import {
+  type ConcurrencyKey,
+  heldBy,
+  heldColumn,
+  heldOf,
+  type HeldRow,
+  keysOfRetries,
+} from './concurrency-keys.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
 
 /**
@@ -17,20 +25,22 @@ import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-see
  *   at epoch 1 and the run begins at the next, so that nobody takes them for what its worker stored.
  * - Answered waits are copied with their answers: waits in a loop go on behind what was received (W3, wait-candidate.ts).
  *   Of a wait that had timed out neither is: it is registered anew.
- * - Queue, app, build and time-outs are those of the workflow as it is registered now.
+ * - Queue, app, build, time-outs and concurrency are those of the workflow as it is registered now.
  */
+const ruled = heldBy('concurrency_limit', 'new_key')
 export const retryStatement = statement(
   'retry_runs',
   `with old as materialized (
-     select r.*, u.new_id, w.app as to_app, w.build as to_build, w.queue as to_queue, w.start_timeout_ms, w.run_timeout_ms as to_run_timeout_ms
-     from unnest($1::uuid[], $2::uuid[]) u(id, new_id)
+     select r.*, u.new_id, u.new_key, w.app as to_app, w.build as to_build, w.queue as to_queue, w.start_timeout_ms,
+       w.run_timeout_ms as to_run_timeout_ms, w.concurrency_limit
+     from unnest($1::uuid[], $2::uuid[], $3::text[]) u(id, new_id, new_key)
      cross join lateral (
        select r.id, r.epoch, r.workflow, r.input, r.tags, r.trigger_id, r.trigger_version, r.stream, r.incarnation, r.partition,
-         r.first_offset, r.last_offset, r.events, r.since, r.wake, r.concurrency_key, r.priority, r.parent_run_id, r.parent_step_key,
+         r.first_offset, r.last_offset, r.events, r.since, r.wake, r.priority, r.parent_run_id, r.parent_step_key,
          r.attempt, r.traceparent
        from runs r where r.id = u.id and r.status || '' in ('failed', 'cancelled', 'timed_out') offset 0) r
      cross join lateral (
-       select w.app, w.build, w.queue, w.start_timeout_ms, w.run_timeout_ms
+       select w.app, w.build, w.queue, w.start_timeout_ms, w.run_timeout_ms, w.concurrency_limit
        from workflows w where w.id = r.workflow and w.status <> 'retired' offset 0) w),
    noted as (
      insert into run_notes (run_id, epoch, kind, detail)
@@ -39,12 +49,13 @@ export const retryStatement = statement(
    started as (
      insert into runs as r (id, workflow, app, build, queue, status, epoch, wake, input, tags, trigger_id, trigger_version, stream, incarnation,
        partition, first_offset, last_offset, events, since, concurrency_key, priority, parent_run_id, parent_step_key, retry_of, attempt,
-       traceparent, created_at, queued_at, run_timeout_ms, expires_at)
+       traceparent, created_at, queued_at, run_timeout_ms, expires_at, blocked_reason)
      select new_id, workflow, to_app, to_build, to_queue, 'queued', ${RETRY_EPOCH}, wake, input, tags, trigger_id, trigger_version, stream, incarnation,
-       partition, first_offset, last_offset, events, since, concurrency_key, priority, parent_run_id, parent_step_key, id, attempt + 1,
-       traceparent, now(), now(), to_run_timeout_ms, now() + make_interval(secs => start_timeout_ms / 1000.0)
+       partition, first_offset, last_offset, events, since, ${ruled.key}, priority, parent_run_id, parent_step_key, id, attempt + 1,
+       traceparent, now(), now(), to_run_timeout_ms, now() + make_interval(secs => start_timeout_ms / 1000.0),
+       ${ruled.reason}
      from fresh
-     returning ${seedColumns}, r.retry_of),
+     returning ${seedColumns}, ${heldColumn}, r.retry_of),
    copied as (
      insert into steps (run_id, key, kind, n, seen, epoch, output, attempts, started_at, finished_at)
      select f.new_id, s.key, s.kind, s.n, s.seen, ${RETRY_EPOCH - 1}, s.output, s.attempts, s.started_at, s.finished_at
@@ -80,6 +91,8 @@ interface Retry {
 
 interface RetriedRun extends Retry {
   seed: TaskSeed
+  /** The key under which it waits to be let in: its task goes when it is; null: it may be claimed. */
+  held: ConcurrencyKey | null
 }
 
 /**
@@ -91,16 +104,19 @@ export async function retryRuns(store: Store, retries: readonly Retry[]): Promis
   for (let from = 0; from < retries.length; from += retriesMax) {
     const part = retries.slice(from, from + retriesMax)
     const newIds = part.map(({ newRunId }) => newRunId)
-    const values = [part.map(({ runId }) => runId), newIds]
+    const ids = part.map(({ runId }) => runId)
+    const keys = await keysOfRetries(store, ids)
+    const values = [ids, newIds, ids.map((id) => keys.get(id) ?? null)]
     const rows = await withPartitions(
       store,
       newIds,
       async () =>
         await withRetries(
-          async () => await run<SeedRow & { retry_of: string }>(store.hot, retryStatement, values),
+          async () => await run<SeedRow & HeldRow & { retry_of: string }>(store.hot, retryStatement, values),
         ),
     )
-    for (const row of rows) retried.push({ runId: row.retry_of, newRunId: row.id, seed: toTaskSeed(row) })
+    for (const row of rows)
+      retried.push({ runId: row.retry_of, newRunId: row.id, seed: toTaskSeed(row), held: heldOf(row) })
   }
   return retried
 }

@@ -1,5 +1,6 @@
 import { limits } from '@headrace/schemas'
 import { statement } from '../statement.ts'
+import { heldBy, heldColumn } from './concurrency-keys.ts'
 import { clockAllowanceMs } from './create-run.ts'
 import { seedColumns } from './task-seed.ts'
 
@@ -18,15 +19,18 @@ export const childIds = 'headrace:child'
  * - A wait for a run has looked for itself: its child cannot have ended before it was there.
  * - Queue, app and build are those of the workflow as it is registered. Where there is none, a step that waits gets a child
  *   that has failed for it: an error that every replay meets again, which a refusal would not be once somebody registers it.
+ *   So does every child on whose input the concurrency key of its workflow fails (`key_fault`).
  */
+const ruled = heldBy('m.concurrency_limit', 'm.concurrency_key')
 export const startChildrenStatement = statement(
   'start_children',
   `with asked as materialized (
-     select * from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::float8[], $9::uuid[])
-       u(run_id, key, epoch, worker_id, seen, workflow, input, timeout_ms, child_id)
+     select * from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::float8[], $9::uuid[],
+         $10::text[], $11::text[])
+       u(run_id, key, epoch, worker_id, seen, workflow, input, timeout_ms, child_id, concurrency_key, key_fault)
      order by run_id, key),
    held as materialized (
-     select a.*, r.traceparent, r.app as parent_app, f.app, f.build, f.queue, f.start_timeout_ms, f.run_timeout_ms,
+     select a.*, r.traceparent, r.app as parent_app, f.app, f.build, f.queue, f.start_timeout_ms, f.run_timeout_ms, f.concurrency_limit,
        w.kind as there_kind, w.status as there_status, s.kind as step_kind, n.run_id as there_child, c.workflow as there_workflow
      from asked a
      cross join lateral (
@@ -41,7 +45,7 @@ export const startChildrenStatement = statement(
        where n.workflow = '${childIds}' and n.external_id = concat(a.run_id, '/', a.key) offset 0) n on true
      left join lateral (select c.workflow from runs c where c.id = n.run_id offset 0) c on true
      left join lateral (
-       select f.app, f.build, f.queue, f.start_timeout_ms, f.run_timeout_ms from workflows f
+       select f.app, f.build, f.queue, f.start_timeout_ms, f.run_timeout_ms, f.concurrency_limit from workflows f
        where f.id = a.workflow and f.status <> 'retired' offset 0) f on true),
    missing as materialized (
      select h.*, h.timeout_ms is not null
@@ -65,18 +69,22 @@ export const startChildrenStatement = statement(
      on conflict do nothing),
    children as (
      insert into runs as r (id, workflow, app, build, queue, status, error, finished_at, input, since, traceparent, parent_run_id,
-       parent_step_key, created_at, queued_at, run_timeout_ms, expires_at)
+       parent_step_key, created_at, queued_at, run_timeout_ms, expires_at, concurrency_key, blocked_reason)
      select m.child_id, m.workflow, coalesce(m.app, m.parent_app), m.build, coalesce(m.queue, 'default'),
-       case when m.queue is null then 'failed' else 'queued' end,
+       case when m.queue is null or m.key_fault is not null then 'failed' else 'queued' end,
        case when m.queue is null then json_build_object('name', 'WorkflowNotFoundError',
          'message', concat('there is no workflow ', m.workflow, ': start a worker that has it'),
-         'code', 'workflow_not_found', 'stack', null, 'step_key', null)::text end,
-       case when m.queue is null then now() end, m.input, now() - make_interval(secs => ${clockAllowanceMs / 1000}),
-       m.traceparent, m.run_id, m.key, now(), now(), m.run_timeout_ms, now() + make_interval(secs => m.start_timeout_ms / 1000.0)
+         'code', 'workflow_not_found', 'stack', null, 'step_key', null)::text
+       when m.key_fault is not null then json_build_object('name', 'ConcurrencyKeyError',
+         'message', concat('the concurrency key of ', m.workflow, ' fails on this input: ', m.key_fault),
+         'code', 'concurrency_key_failed', 'stack', null, 'step_key', null)::text end,
+       case when m.queue is null or m.key_fault is not null then now() end, m.input, now() - make_interval(secs => ${clockAllowanceMs / 1000}),
+       m.traceparent, m.run_id, m.key, now(), now(), m.run_timeout_ms, now() + make_interval(secs => m.start_timeout_ms / 1000.0),
+       ${ruled.key}, case when m.key_fault is null then ${ruled.reason} end
      from made m
-     returning ${seedColumns}, r.status)
+     returning ${seedColumns}, r.status, ${heldColumn})
    select h.run_id, h.key, h.there_kind, h.there_status, h.there_child, h.there_workflow, h.step_kind, h.queue is null as no_workflow,
-     m.too_many, m.child_id in (select id from children) as made, n.id, n.epoch, n.workflow, n.queue, n.lost, n.input
+     m.too_many, m.child_id in (select id from children) as made, n.id, n.epoch, n.workflow, n.queue, n.lost, n.input, n.held_key
    from held h
    left join missing m on m.run_id = h.run_id and m.key = h.key
    left join children n on n.id = h.child_id and n.status = 'queued'`,
@@ -103,4 +111,5 @@ export interface StartChildRow {
   queue: string | null
   lost: number | null
   input: string | null
+  held_key: string | null
 }

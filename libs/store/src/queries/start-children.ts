@@ -4,6 +4,7 @@ import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { newRunIds } from '../run-id.ts'
 import { run } from '../statement.ts'
+import { type ConcurrencyKey, type KeyOfStart, keysOfStarts } from './concurrency-keys.ts'
 import type { WaitRegistration } from './register-waits.ts'
 import { type StartChildRow, startChildrenStatement } from './start-children-statement.ts'
 import type { TaskSeed } from './task-seed.ts'
@@ -27,6 +28,8 @@ export interface StartedChildren {
   outcomes: StartedChild[]
   /** The runs that were started now: their first task. */
   queued: TaskSeed[]
+  /** The keys of those that wait to be let in. */
+  held: ConcurrencyKey[]
 }
 
 /**
@@ -39,18 +42,25 @@ export async function startChildren(
   { nowMs }: { nowMs: number },
 ): Promise<StartedChildren> {
   const queued: TaskSeed[] = []
+  const held: ConcurrencyKey[] = []
   const start = async (part: ChildRequest[]): Promise<StartChildRow[]> => {
     const rows = await startPart(store, part, nowMs)
-    queued.push(...rows.flatMap((row) => seedOf(row) ?? []))
+    for (const row of rows) {
+      const seed = seedOf(row)
+      if (seed === null) continue
+      if (row.held_key === null) queued.push(seed)
+      else held.push({ workflow: seed.workflow, key: row.held_key })
+    }
     return rows
   }
-  return { outcomes: await inRounds(requests, start, outcomeOf), queued }
+  return { outcomes: await inRounds(requests, start, outcomeOf), queued, held }
 }
 
 async function startPart(store: Store, requests: ChildRequest[], nowMs: number): Promise<StartChildRow[]> {
   if (requests.length === 0) return []
   const childIds = newRunIds(requests.length, nowMs)
-  const values = startChildrenValues(requests, childIds)
+  const keys = await keysOfStarts(store, requests.map(childOf))
+  const values = startChildrenValues(requests, childIds, keys)
   return await withPartitions(
     store,
     childIds,
@@ -59,13 +69,21 @@ async function startPart(store: Store, requests: ChildRequest[], nowMs: number):
   )
 }
 
-function startChildrenValues(requests: readonly ChildRequest[], childIds: readonly string[]): unknown[] {
+const childOf = ({ command }: ChildRequest): { workflow: string; input: string } =>
+  'wait' in command ? command.wait : command
+
+function startChildrenValues(
+  requests: readonly ChildRequest[],
+  childIds: readonly string[],
+  keys: readonly KeyOfStart[],
+): unknown[] {
   const children = requests.map(({ workerId, command }) => ({
     ...command,
     workerId,
+    child: childOf({ workerId, command }),
     ...('wait' in command
-      ? { seen: command.seen, child: command.wait, timeoutMs: command.wait.timeout_ms }
-      : { seen: 0, child: command, timeoutMs: null }),
+      ? { seen: command.seen, timeoutMs: command.wait.timeout_ms }
+      : { seen: 0, timeoutMs: null }),
   }))
   return [
     children.map(({ run_id: runId }) => runId),
@@ -77,12 +95,14 @@ function startChildrenValues(requests: readonly ChildRequest[], childIds: readon
     children.map(({ child }) => child.input),
     children.map(({ timeoutMs }) => timeoutMs),
     childIds,
+    keys.map((each) => (each.kind === 'key' ? each.key : null)),
+    keys.map((each) => (each.kind === 'failed' ? each.reason : null)),
   ]
 }
 
 function seedOf({ id: runId, epoch, workflow, queue, lost, input }: StartChildRow): TaskSeed | null {
   if (runId === null || epoch === null || workflow === null || queue === null || lost === null) return null
-  return { runId, epoch, workflow, queue, lost, input }
+  return { runId, epoch, workflow, queue, lost, build: null, input }
 }
 
 /** Null: another request for this child was first, at the same moment. */

@@ -2,12 +2,13 @@ import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { run, type Statement, statement } from '../statement.ts'
 import type { EndedRun } from './apply-commands.ts'
+import { apart, type ConcurrencyKey, heldColumn, type HeldRow } from './concurrency-keys.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
 import { parentOf } from './wait-ref.ts'
 
 /** Where an ended run is to have started: it may have ended unclaimed. */
 export const endColumns =
-  'r.id, r.workflow, r.queue, r.status, r.created_at, coalesce(r.started_at, r.created_at) as started_at, r.finished_at, r.parent_run_id, r.parent_step_key'
+  'r.id, r.workflow, r.queue, r.status, r.created_at, coalesce(r.started_at, r.created_at) as started_at, r.finished_at, r.parent_run_id, r.parent_step_key, r.concurrency_key'
 
 export interface EndedRow {
   id: string
@@ -19,6 +20,7 @@ export interface EndedRow {
   finished_at: number
   parent_run_id: string | null
   parent_step_key: string | null
+  concurrency_key: string | null
 }
 
 export const toEndedRun = (row: EndedRow): EndedRun => ({
@@ -30,6 +32,7 @@ export const toEndedRun = (row: EndedRow): EndedRun => ({
   startedAt: row.started_at,
   finishedAt: row.finished_at,
   parent: parentOf(row),
+  concurrencyKey: row.concurrency_key,
 })
 
 /**
@@ -81,13 +84,19 @@ export const pauseStatement = steerStatement('pause', {
   returns: 'r.id',
 })
 
-/** A run whose delay is over, or is over meanwhile, goes on; another is held again until its time. */
+/**
+ * A run whose delay is over, or is over meanwhile, goes on; another is held again until its time. One that its code paused
+ * is tried again, on whichever build: what a person asks for is done. Under a concurrency rule one that was let in has kept
+ * its place while it was paused, and one that was not waits for it again.
+ */
 export const resumeStatement = steerStatement('resume', {
   from: ['paused'],
-  set: `status = 'queued', epoch = r.epoch + 1, queued_at = now(),
-         blocked_reason = case when r.blocked_reason <> 'delayed' or r.run_at > now() then r.blocked_reason end`,
+  set: `status = 'queued', epoch = r.epoch + 1, queued_at = now(), error = null, unfit_builds = null,
+         blocked_reason = case when r.started_at is not null then null
+           when r.blocked_reason <> 'delayed' or r.run_at > now() then r.blocked_reason
+           when r.blocked_reason = 'delayed' and r.concurrency_key is not null then 'concurrency' end`,
   note: 'resumed',
-  returns: `${seedColumns}, r.blocked_reason is not null as blocked`,
+  returns: `${seedColumns}, ${heldColumn}, r.blocked_reason is not null as blocked`,
 })
 
 /** Cancels the live runs among these. The others have ended, are cancelled already, or are not there. */
@@ -102,13 +111,17 @@ export async function pauseRuns(store: Store, runIds: readonly string[]): Promis
   return rows.map(({ id }) => id)
 }
 
-/** Queues the paused runs among these again, at their next epoch: their ids, and the next tasks of those not held. */
+/**
+ * Queues the paused runs among these again, at their next epoch: their ids, the next tasks of those that are not held, and
+ * the keys of those that wait to be let in.
+ */
 export async function resumeRuns(
   store: Store,
   runIds: readonly string[],
-): Promise<{ resumed: string[]; queued: TaskSeed[] }> {
-  const rows = await steer<SeedRow & { blocked: boolean }>(store, resumeStatement, runIds)
-  return { resumed: rows.map(({ id }) => id), queued: rows.filter(({ blocked }) => !blocked).map(toTaskSeed) }
+): Promise<{ resumed: string[]; queued: TaskSeed[]; held: ConcurrencyKey[] }> {
+  const rows = await steer<SeedRow & HeldRow & { blocked: boolean }>(store, resumeStatement, runIds)
+  const queued = rows.filter(({ blocked }) => !blocked).map(toTaskSeed)
+  return { resumed: rows.map(({ id }) => id), queued, held: apart(rows).held }
 }
 
 async function steer<Row extends { id: string }>(

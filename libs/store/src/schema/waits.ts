@@ -50,6 +50,7 @@ export const responses = pgTable(
     key: text('key'),
     data: text('data').notNull(),
     traceparent: text('traceparent'),
+    external: text('external'),
   },
   (table) => [
     primaryKey({
@@ -97,15 +98,5 @@ export const latestResponses = pgTable('latest_responses', {
   key: text('key'),
   data: text('data').notNull(),
   traceparent: text('traceparent'),
+  external: text('external'),
 })
-
-export const concurrencySlots = pgTable(
-  'concurrency_slots',
-  {
-    workflow: text('workflow').notNull(),
-    key: text('key').notNull(),
-    slots: integer('slots').notNull(),
-    updatedAt: instant('updated_at').notNull(),
-  },
-  (table) => [primaryKey({ columns: [table.workflow, table.key] })],
-)
