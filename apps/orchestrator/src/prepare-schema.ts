@@ -21,7 +21,7 @@ export async function prepareSchema(options: PrepareSchemaOptions): Promise<void
   const deadlineMs = clock.now() + PATIENCE_MS
   for (;;) {
     try {
-      if (options.mayMigrate) {
+      if (options.mayMigrate && !(await isNewer(store))) {
         const { applied } = await migrate(options.databaseUrl)
         if (applied.length > 0)
           log.info({ event: 'schema.migrated', migrations: applied }, 'the schema is up to date')
@@ -37,6 +37,12 @@ export async function prepareSchema(options: PrepareSchemaOptions): Promise<void
       await clock.sleep(AGAIN_AFTER_MS, signal)
     }
   }
+}
+
+/** After a rollback, or in the middle of an upgrade: migrations only add what the version before can live with. */
+async function isNewer(store: Store): Promise<boolean> {
+  const { current, expected } = await schemaVersion(store)
+  return current > expected
 }
 
 async function checkVersion(store: Store): Promise<void> {
