@@ -208,6 +208,20 @@ describe('bad input is told by its own code and changes nothing', () => {
       '?created_after',
     ],
     [
+      'a pattern for a topic',
+      async () => await headrace.call('/v1/runs?topic=orders/*'),
+      422,
+      'invalid_query',
+      '?topic',
+    ],
+    [
+      'an event without an id',
+      async () => await headrace.call('/v1/runs?event_id='),
+      422,
+      'invalid_query',
+      '?event_id',
+    ],
+    [
       'an unknown trigger',
       async () => await headrace.call('/v1/triggers/none'),
       404,

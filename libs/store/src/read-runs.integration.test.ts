@@ -14,7 +14,7 @@ import {
   listWorkflows,
   newRunIds,
   readRunEnds,
-  type RunFilter,
+  type RunListFilter,
   upsertWorker,
   workflowsWithoutWorker,
 } from './index.ts'
@@ -32,6 +32,12 @@ beforeAll(async () => {
         lastOffset: 109 + 10 * i,
         events: 10,
         tags: { n: String(i), all: 'yes' },
+        input: JSON.stringify({
+          events: [
+            { topic: 'orders/all', id: `first-${i}` },
+            { topic: `orders/"${i}`, id: `e${i}`, data: { topic: 'orders/hidden', id: 'hidden' } },
+          ],
+        }),
       }),
     ),
   })
@@ -100,10 +106,10 @@ describe('starting a run', () => {
 })
 
 describe('lists of runs', () => {
-  const ids = async (filter: RunFilter): Promise<string[]> =>
+  const ids = async (filter: RunListFilter): Promise<string[]> =>
     (await listRuns(scene.store, filter, { limit: 100, cursor: null })).runs.map(({ id }) => id)
 
-  test.each<[string, RunFilter, number[]]>([
+  test.each<[string, RunListFilter, number[]]>([
     ['status', { status: ['completed', 'running'], trigger: 'on_order' }, [1, 0]],
     ['trigger', { trigger: 'on_order' }, [4, 3, 2, 1, 0]],
     ['event', { event: { stream: 'orders', partition: 0, sequenceId: 125 } }, [2]],
@@ -111,6 +117,23 @@ describe('lists of runs', () => {
     ['tag', { tag: { key: 'n', value: '3' } }, [3]],
     ['tags and workflow', { workflow: 'on_order', tag: { key: 'all', value: 'yes' } }, [4, 3, 2, 1, 0]],
     ['another workflow', { workflow: 'other' }, []],
+    ['topic', { handed: { topic: 'orders/all' } }, [4, 3, 2, 1, 0]],
+    ['a topic that stands in JSON otherwise', { handed: { topic: 'orders/"3' } }, [3]],
+    ['event id', { handed: { eventId: 'e2' } }, [2]],
+    ['the topic and the id of one event', { handed: { topic: 'orders/"1', eventId: 'e1' } }, [1]],
+    ['the topic of one event and the id of another', { handed: { topic: 'orders/all', eventId: 'e1' } }, []],
+    ['what only data says', { handed: { topic: 'orders/hidden' } }, []],
+    ['what only data says, of an id', { handed: { eventId: 'hidden' } }, []],
+    [
+      'event and status',
+      { event: { stream: 'orders', partition: 0, sequenceId: 115 }, status: ['running'] },
+      [1],
+    ],
+    [
+      'event and another status',
+      { event: { stream: 'orders', partition: 0, sequenceId: 115 }, status: ['failed'] },
+      [],
+    ],
   ])('by %s', async (_, filter, expected) => {
     expect(await ids(filter)).toEqual(expected.map((i) => windows[i]))
   })
@@ -119,6 +142,16 @@ describe('lists of runs', () => {
     const run = await getRun(scene.store, windows[4]!)
     expect(await ids({ trigger: 'on_order', createdAfter: run!.createdAt + 1_000 })).toEqual([])
     expect(await ids({ trigger: 'on_order', createdAfter: run!.createdAt - 1_000 })).toHaveLength(5)
+  })
+
+  test('created before a time', async () => {
+    const run = await getRun(scene.store, windows[4]!)
+    const trigger = 'on_order'
+    expect(await ids({ trigger, createdBefore: run!.createdAt })).toEqual([])
+    expect(await ids({ trigger, createdBefore: run!.createdAt + 1_000 })).toHaveLength(5)
+    expect(
+      await ids({ trigger, createdBefore: run!.createdAt + 1_000, createdAfter: run!.createdAt + 1 }),
+    ).toEqual([])
   })
 
   test('come page by page, newest first, each run once, without input and output', async () => {

@@ -1,7 +1,8 @@
 import { cursorParameter, limitParameter, timeParameter } from '@headrace/http'
-import { nameSchema, ProblemError, type RunStatus, runStatuses } from '@headrace/schemas'
-import type { RunFilter } from '@headrace/store'
+import { limits, nameSchema, ProblemError, type RunStatus, runStatuses } from '@headrace/schemas'
+import type { RunListFilter } from '@headrace/store'
 import { z } from 'zod'
+import { topicParameter } from './topic-parameter.ts'
 
 const storable = (text: string): boolean => text.isWellFormed() && !text.includes('\u0000')
 const offset = z
@@ -29,14 +30,23 @@ export const runListParameters = z.strictObject({
     .string()
     .refine((text) => text.indexOf(':') > 0 && storable(text), { error: 'must be key:value' })
     .optional(),
+  topic: topicParameter.optional(),
+  event_id: z
+    .string()
+    .refine((text) => text.length > 0 && text.length <= limits.idCharactersMax && storable(text), {
+      error: `must be an event's id of at most ${limits.idCharactersMax} characters`,
+    })
+    .optional(),
   created_after: timeParameter.optional(),
+  created_before: timeParameter.optional(),
   limit: limitParameter,
   cursor: cursorParameter(z.strictObject({ id: z.uuid() })),
 })
 
 /** Throws `invalid_query` where an event is named by half. */
-export function runFilterOf(parameters: z.output<typeof runListParameters>): RunFilter {
-  const { workflow, status, trigger, tag, created_after: createdAfter } = parameters
+export function runFilterOf(parameters: z.output<typeof runListParameters>): RunListFilter {
+  const { workflow, status, trigger, tag, topic, event_id: eventId } = parameters
+  const { created_after: createdAfter, created_before: createdBefore } = parameters
   const event = eventOf(parameters)
   const colon = tag?.indexOf(':') ?? 0
   return {
@@ -46,6 +56,15 @@ export function runFilterOf(parameters: z.output<typeof runListParameters>): Run
     ...(event === null ? {} : { event }),
     ...(tag === undefined ? {} : { tag: { key: tag.slice(0, colon), value: tag.slice(colon + 1) } }),
     ...(createdAfter === undefined ? {} : { createdAfter }),
+    ...(createdBefore === undefined ? {} : { createdBefore }),
+    ...(topic === undefined && eventId === undefined
+      ? {}
+      : {
+          handed: {
+            ...(topic === undefined ? {} : { topic }),
+            ...(eventId === undefined ? {} : { eventId }),
+          },
+        }),
   }
 }
 
@@ -53,7 +72,7 @@ function eventOf({
   stream,
   partition,
   sequence_id: sequenceId,
-}: z.output<typeof runListParameters>): NonNullable<RunFilter['event']> | null {
+}: z.output<typeof runListParameters>): NonNullable<RunListFilter['event']> | null {
   if (stream !== undefined && partition !== undefined && sequenceId !== undefined) {
     return { stream, partition, sequenceId }
   }

@@ -1,10 +1,11 @@
 import { cursorParameter, encodeCursor, limitParameter, noQuery, parseQuery } from '@headrace/http'
-import { limits, parseRunId, topicFault, type WireList, type WireWait } from '@headrace/schemas'
+import { limits, parseRunId, type WireList, type WireWait } from '@headrace/schemas'
 import { listWaitedStreams, listWaits, type WaitFilter } from '@headrace/store'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import type { ApiContext } from '../context.ts'
 import { resumeStep } from '../waits/resume-step.ts'
+import { topicParameter } from './topic-parameter.ts'
 import { wireTime, wireWait } from './wire-run.ts'
 
 const waitStatuses = ['pending', 'open', 'answered', 'timed_out', 'cancelled'] as const
@@ -17,17 +18,12 @@ const statuses = z.string().transform((text, context): (typeof waitStatuses)[num
   return z.NEVER
 })
 
-const topic = z.string().superRefine((text, context) => {
-  const fault = topicFault(text)
-  if (fault !== null) context.addIssue({ code: 'custom', message: fault })
-})
-
 const position = z.strictObject({ run_id: z.uuid(), key: z.string().max(limits.stepKeyCharactersMax) })
 
 /** The query of `GET /v1/waits`. */
 const parameters = z.strictObject({
   status: statuses.optional(),
-  topic: topic.optional(),
+  topic: topicParameter.optional(),
   run_id: z
     .string()
     .refine((text) => parseRunId(text) !== null, { error: 'must be the id of a run' })
@@ -36,10 +32,10 @@ const parameters = z.strictObject({
   cursor: cursorParameter(position),
 })
 
-function filterOf({ status, topic: wanted, run_id: runId }: z.output<typeof parameters>): WaitFilter {
+function filterOf({ status, topic, run_id: runId }: z.output<typeof parameters>): WaitFilter {
   return {
     ...(status === undefined ? {} : { status }),
-    ...(wanted === undefined ? {} : { topic: wanted }),
+    ...(topic === undefined ? {} : { topic }),
     ...(runId === undefined ? {} : { runId }),
   }
 }

@@ -331,12 +331,16 @@ describe('runs', () => {
     const page = await client.runs.list({
       workflow: 'w',
       status: 'running',
+      topic: 'orders/created',
+      eventId: 'e1',
       createdAfter: new Date(0),
+      createdBefore: '2026-11-23T12:00:00Z',
       limit: 1,
     })
     expect(page).toMatchObject({ data: [{ id: 'r1', waitingFor: [] }], nextCursor: 'c' })
     expect(seen[0]?.url).toBe(
-      '/v1/runs?workflow=w&status=running&created_after=1970-01-01T00%3A00%3A00.000Z&limit=1',
+      '/v1/runs?workflow=w&status=running&topic=orders%2Fcreated&event_id=e1' +
+        '&created_after=1970-01-01T00%3A00%3A00.000Z&created_before=2026-11-23T12%3A00%3A00Z&limit=1',
     )
   })
 })

@@ -34,7 +34,12 @@ export interface ListOptions extends CallOptions {
   trigger?: string
   /** `key:value`. */
   tag?: string
+  /** Runs that were handed an event of this topic. */
+  topic?: string
+  /** Runs that were handed the event with this id. */
+  eventId?: string
   createdAfter?: Date | string
+  createdBefore?: Date | string
   /** 1 to 200; default 50. */
   limit?: number
   /** `nextCursor` of the page before. */
@@ -117,12 +122,16 @@ export class Runs {
     return runOf<Output>(answer as WireRun)
   }
 
-  /** A page of runs, the newest first, without input and output. */
+  /**
+   * A page of runs, the newest first, without input and output. It may be short, or empty, and have a `nextCursor`: where few
+   * runs are what is asked for.
+   */
   async list(options: ListOptions = {}): Promise<{ data: Run[]; nextCursor: string | null }> {
-    const { workflow, status, trigger, tag, createdAfter, limit, cursor } = options
-    const after = createdAfter instanceof Date ? createdAfter.toISOString() : createdAfter
+    const { workflow, status, trigger, tag, topic, eventId, createdAfter, createdBefore, limit, cursor } =
+      options
     const query = new URLSearchParams()
-    const filters = { workflow, status, trigger, tag, created_after: after, limit, cursor }
+    const created = { created_after: timeOf(createdAfter), created_before: timeOf(createdBefore) }
+    const filters = { workflow, status, trigger, tag, topic, event_id: eventId, ...created, limit, cursor }
     for (const [name, value] of Object.entries(filters))
       if (value !== undefined) query.set(name, String(value))
     const answer = (await this.#call('GET', `/v1/runs?${query.toString()}`, options)) as WireList<WireRun>
@@ -224,3 +233,6 @@ export class Runs {
 }
 
 const isEnded = (status: RunStatus): boolean => (endedRunStatuses as readonly RunStatus[]).includes(status)
+
+const timeOf = (time: Date | string | undefined): string | undefined =>
+  time instanceof Date ? time.toISOString() : time

@@ -5,6 +5,7 @@ import { runs } from '../schema/runs.ts'
 import { adminDatabase } from '../schema/database.ts'
 import { waits } from '../schema/waits.ts'
 import type { RunRecord, WaitingFor } from './run-record.ts'
+import { scannedPage } from './scanned-page.ts'
 import type { WaitRef } from './wait-ref.ts'
 
 type WaitRow = typeof waits.$inferSelect
@@ -38,31 +39,77 @@ export interface WaitFilter {
 
 const liveWaits = ['pending', 'open'] as const satisfies WaitRow['status'][]
 
-/** Those of the newest run first. `cursor`: the last one of the page before. */
+/**
+ * Those of the newest run first. `cursor`: the last one of the page before. A page of a filter that few waits pass may be
+ * short, even empty, and have a next one: it looks for 2 s at the most.
+ */
 export async function listWaits(
   store: Store,
   filter: WaitFilter,
-  page: { limit: number; cursor: WaitRef | null },
+  { limit, cursor }: { limit: number; cursor: WaitRef | null },
 ): Promise<{ waits: WaitRecord[]; nextCursor: WaitRef | null }> {
-  const { status, topic, runId, key } = filter
-  const { cursor } = page
-  const conditions: SQL[] = [ne(waits.kind, 'cancel')]
-  if (status !== undefined) conditions.push(inArray(waits.status, status))
-  if (topic !== undefined) conditions.push(eq(waits.topic, topic))
-  if (runId !== undefined) conditions.push(eq(waits.runId, runId))
-  if (key !== undefined) conditions.push(eq(waits.key, key))
-  if (cursor !== null)
-    conditions.push(sql`(${waits.runId}, ${waits.key}) < (${cursor.runId}::uuid, ${cursor.key}::text)`)
-  const rows = await adminDatabase(store)
+  const { walk, all } = waitConditions(filter)
+  const page = await scannedPage<WaitRow, WaitRef>({
+    limit,
+    cursor,
+    ahead: async (after, rows) => {
+      const [row] = walk === null ? [] : await waitsAheadQuery(store, { walk, after, rows })
+      return row ?? null
+    },
+    read: async (after, upTo, most) => await waitsPageQuery(store, { all, after, upTo, limit: most }),
+    placeOf: ({ runId, key }) => ({ runId, key }),
+  })
+  return { waits: page.rows.flatMap(toWaitRecord), nextCursor: page.next }
+}
+
+/** `walk`: those that an index answers in the list's order; null: nothing is to be looked through. */
+export function waitConditions({ status, topic, runId, key }: WaitFilter): {
+  walk: SQL[] | null
+  all: SQL[]
+} {
+  const all: SQL[] = [ne(waits.kind, 'cancel')]
+  if (status !== undefined) all.push(inArray(waits.status, status))
+  if (topic !== undefined) all.push(eq(waits.topic, topic))
+  if (runId !== undefined) all.push(eq(waits.runId, runId))
+  if (key !== undefined) all.push(eq(waits.key, key))
+  const isOpen = status !== undefined && status.every((one) => one === 'open')
+  // Each has an index: a run's waits, those that are open on a topic, and those that are live.
+  if (runId !== undefined || (isOpen && topic !== undefined)) return { walk: null, all }
+  const isLive = status !== undefined && status.every((one) => liveWaits.some((live) => live === one))
+  return { walk: isLive ? [inArray(waits.status, status)] : [], all }
+}
+
+const place = sql`(${waits.runId}, ${waits.key})`
+const placeAt = ({ runId, key }: WaitRef): SQL => sql`(${runId}::uuid, ${key}::text)`
+
+export function waitsAheadQuery(store: Store, at: { walk: SQL[]; after: WaitRef | null; rows: number }) {
+  const { walk, after, rows } = at
+  return adminDatabase(store)
+    .select({ runId: waits.runId, key: waits.key })
+    .from(waits)
+    .where(and(...walk, after === null ? undefined : sql`${place} < ${placeAt(after)}`))
+    .orderBy(desc(waits.runId), desc(waits.key))
+    .offset(rows - 1)
+    .limit(1)
+}
+
+export function waitsPageQuery(
+  store: Store,
+  page: { all: SQL[]; after: WaitRef | null; upTo: WaitRef | null; limit: number },
+) {
+  const { all, after, upTo, limit } = page
+  return adminDatabase(store)
     .select()
     .from(waits)
-    .where(and(...conditions))
+    .where(
+      and(
+        ...all,
+        after === null ? undefined : sql`${place} < ${placeAt(after)}`,
+        upTo === null ? undefined : sql`${place} >= ${placeAt(upTo)}`,
+      ),
+    )
     .orderBy(desc(waits.runId), desc(waits.key))
-    .limit(page.limit + 1)
-  const shown = rows.slice(0, page.limit).flatMap(toWaitRecord)
-  const last = shown.at(-1)
-  const nextCursor = rows.length > page.limit && last ? { runId: last.runId, key: last.key } : null
-  return { waits: shown, nextCursor }
+    .limit(limit)
 }
 
 function toWaitRecord(row: WaitRow): WaitRecord[] {

@@ -9,7 +9,7 @@ import type { RunRecord, StepRecord } from './run-record.ts'
 
 type RunRow = typeof runs.$inferSelect
 
-function toRunRecord(row: RunRow): Omit<RunRecord, 'waitingFor'> {
+export function toRunRecord(row: RunRow): Omit<RunRecord, 'waitingFor'> {
   const { triggerId, triggerVersion, stream, incarnation, partition, firstOffset, lastOffset, events } = row
   return {
     id: row.id,
@@ -85,6 +85,7 @@ export interface RunFilter {
   tag?: { key: string; value: string }
   /** Ms since 1970. */
   createdAfter?: number
+  createdBefore?: number
   /** Runs that no other retries. */
   notRetried?: true
 }
@@ -117,28 +118,8 @@ export async function countRuns(store: Store, filter: RunFilter, max: number): P
   return row?.runs ?? 0
 }
 
-/** Newest first, without input and output. `cursor` is the last id of the page before. */
-export async function listRuns(
-  store: Store,
-  filter: RunFilter,
-  page: { limit: number; cursor: string | null },
-): Promise<{ runs: RunRecord[]; nextCursor: string | null }> {
-  const columns = { ...getTableColumns(runs), input: sql<null>`null`, output: sql<null>`null` }
-  const rows = await adminDatabase(store)
-    .select(columns)
-    .from(runs)
-    .where(and(...conditionsOf(filter), page.cursor === null ? undefined : lt(runs.id, page.cursor)))
-    .orderBy(desc(runs.id))
-    .limit(page.limit + 1)
-  const shown = rows.slice(0, page.limit)
-  return {
-    runs: await addWaitingFor(store, shown.map(toRunRecord)),
-    nextCursor: rows.length > page.limit ? (shown.at(-1)?.id ?? null) : null,
-  }
-}
-
-function conditionsOf(filter: RunFilter): SQL[] {
-  const { workflow, status, trigger, event, tag, createdAfter, notRetried } = filter
+export function conditionsOf(filter: RunFilter): SQL[] {
+  const { workflow, status, trigger, event, tag, createdAfter, createdBefore, notRetried } = filter
   const conditions: SQL[] = []
   if (workflow !== undefined) conditions.push(eq(runs.workflow, workflow))
   if (status !== undefined) conditions.push(inArray(runs.status, status))
@@ -154,9 +135,11 @@ function conditionsOf(filter: RunFilter): SQL[] {
     conditions.push(sql`${runs.tags} @> ${JSON.stringify({ [tag.key]: tag.value })}::jsonb`)
   // Ids carry their time, so this prunes partitions; the column decides within the millisecond.
   if (createdAfter !== undefined)
+    conditions.push(gte(runs.id, runIdFloor(createdAfter - createdSlackMs)), gt(runs.createdAt, createdAfter))
+  if (createdBefore !== undefined)
     conditions.push(
-      gte(runs.id, runIdFloor(createdAfter - createdAfterSlackMs)),
-      gt(runs.createdAt, createdAfter),
+      lt(runs.id, runIdFloor(createdBefore + createdSlackMs)),
+      lt(runs.createdAt, createdBefore),
     )
   if (notRetried)
     conditions.push(
@@ -166,7 +149,7 @@ function conditionsOf(filter: RunFilter): SQL[] {
 }
 
 /** An id is made by an estimate of Postgres's clock, a moment before the row's own time. */
-const createdAfterSlackMs = 60_000
+const createdSlackMs = 60_000
 
 /**
  * A run's stored steps in the order they happened, then its open waits. The waits are read first: one that is answered
