@@ -180,6 +180,18 @@ test('no service and no route has a management port', async () => {
   }
 })
 
+test('workers reach the gateway and the orchestrator, whoever else is let through', async () => {
+  const objects = await render('headrace', { mode: 'keda' })
+  const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy')
+  const open = policies.filter(({ spec }) => JSON.stringify(spec).includes('"headrace.dev/worker":"true"'))
+  expect(open.map(({ metadata }) => metadata.name).toSorted()).toEqual([
+    'release-headrace-gateway',
+    'release-headrace-orchestrator',
+  ])
+  const [worker] = deploymentsOf(await render('headrace-worker', { mode: 'minimal' }))
+  expect(worker?.spec.template.metadata.labels).toMatchObject({ 'headrace.dev/worker': 'true' })
+})
+
 test('a schema is migrated once, in the way that was chosen', async () => {
   const migrations = async (mode: string) =>
     podsOf(await render('headrace', { mode }))

@@ -33,6 +33,7 @@ test('what runs in the image is neither root nor of another version than the pac
   const { version } = JSON.parse(read('package.json')) as { version: string }
   expect(dockerfile).toMatch(/^USER 10001:10001$/m)
   expect(dockerfile).toContain(`ARG VERSION=${version}\n`)
+  expect(services['gateway']?.image).toBe(`headrace:\${HEADRACE_VERSION:-${version}}`)
 })
 
 test('compose says nothing to an app that is no setting', () => {

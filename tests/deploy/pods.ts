@@ -30,7 +30,10 @@ export interface Deployment extends KubernetesObject {
   spec: {
     replicas?: number
     strategy: { rollingUpdate?: { maxUnavailable: number } }
-    template: { metadata: { annotations?: Record<string, string> }; spec: PodSpec }
+    template: {
+      metadata: { labels?: Record<string, string>; annotations?: Record<string, string> }
+      spec: PodSpec
+    }
   }
 }
 
