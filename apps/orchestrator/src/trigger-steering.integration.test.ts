@@ -123,6 +123,15 @@ describe('a reset', () => {
   })
 })
 
+test('a trigger of which too many runs are queued says so', async () => {
+  const since = async (at: string) =>
+    await headrace.store.general.query(`update workflows set backpressured_since = ${at} where id = 'a'`)
+  await since('now()')
+  expect(await shown()).toMatchObject({ status: 'backpressured', reason: 'queued_runs' })
+  await since('null')
+  expect(await shown()).toMatchObject({ status: 'live', reason: null })
+})
+
 describe('a replay', () => {
   const replay = async (body: unknown) => await post<Omit<WireReplay, 'status'> & Problem>('replay', body)
 

@@ -1,6 +1,7 @@
 import {
   databaseSettings,
   durationSetting,
+  integerSetting,
   kafkaSettings,
   type LogLevel,
   managementSettings,
@@ -24,12 +25,18 @@ export interface TriggerServiceConfig {
   databaseUrl: string
   /** How often cursors of lanes without windows are moved on. */
   progressEveryMs: number
+  /** Queued runs of a workflow past which its triggers wait. */
+  queuedRunsMax: number
   drainTimeoutMs: number
   logLevel: LogLevel
 }
 
 /** Far below any retention, and one statement for all lanes of an instance. */
 const PROGRESS_EVERY_DEFAULT_MS = 3_000
+
+/** Minutes of work for one worker of short runs; rows that are read through once a second, by every instance. */
+const QUEUED_RUNS_MAX_DEFAULT = 10_000
+const QUEUED_RUNS_MAX_MOST = 1_000_000
 
 const settings = z.object({
   ...kafkaSettings,
@@ -38,6 +45,9 @@ const settings = z.object({
   ...managementSettings({ managementPort: 9081 }),
   HEADRACE_HOST: z.string().default('127.0.0.1'),
   HEADRACE_FLUSH_PROGRESS_INTERVAL: durationSetting().default(PROGRESS_EVERY_DEFAULT_MS),
+  HEADRACE_QUEUED_RUNS_MAX: integerSetting({ least: 1, most: QUEUED_RUNS_MAX_MOST }).default(
+    QUEUED_RUNS_MAX_DEFAULT,
+  ),
 })
 
 /** Throws ConfigError, which names each variable that is wrong. */
@@ -54,6 +64,7 @@ export function parseTriggerServiceConfig(env: NodeJS.ProcessEnv): TriggerServic
     prefix: values.HEADRACE_PREFIX,
     databaseUrl: values.HEADRACE_DATABASE_URL,
     progressEveryMs: values.HEADRACE_FLUSH_PROGRESS_INTERVAL,
+    queuedRunsMax: values.HEADRACE_QUEUED_RUNS_MAX,
     drainTimeoutMs: values.HEADRACE_DRAIN_TIMEOUT,
     logLevel: values.HEADRACE_LOG_LEVEL,
   }

@@ -84,6 +84,33 @@ describe('a topic that is made anew', () => {
   })
 })
 
+it('past so many queued runs of a workflow its triggers wait, and no others, until enough of them are taken', async () => {
+  await setUp([each, { id: 'other', pattern: 'orders/created' }])
+  const { general } = scene.store
+  const finish = async (workflow: string) =>
+    await general.query(
+      `update runs set status = 'completed', output = '1', finished_at = now() where workflow = $1 and finished_at is null`,
+      [workflow],
+    )
+  const { managementUrl } = await scene.start({ queuedRunsMax: 10 })
+  await scene.publish(10)
+  await events('each', 10)
+  await events('other', 10)
+  await finish('other')
+  await scene.publish(1)
+  await events('other', 11)
+  await eventually('it is held back', async () => {
+    const metrics = await (await fetch(`${managementUrl}/metrics`)).text()
+    return metrics.includes('headrace_trigger_status{trigger="each",status="backpressured"} 1')
+  })
+  await scene.publish(9)
+  expect(await events('other', 20)).toEqual(upTo(20))
+  expect(numbersIn(await scene.windows('each'))).toEqual(upTo(11))
+  expect(await scene.cursor('each')).toMatchObject({ status: 'live', next_offset: 11 })
+  await finish('each')
+  expect(await events('each', 20)).toEqual(upTo(20))
+})
+
 describe('retention', () => {
   it('that takes unread events stops a paused trigger with the count, and no other', async () => {
     await setUp([each, { id: 'other', pattern: 'orders/created' }])

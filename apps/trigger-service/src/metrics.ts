@@ -5,7 +5,7 @@ import type { LaneEvent } from './lanes/lane-record.ts'
 import type { Lane } from './lanes/lane.ts'
 import { isProjection } from './triggers/lane-trigger.ts'
 
-const triggerStatuses = ['live', 'paused', 'retired'] as const
+const triggerStatuses = ['live', 'paused', 'backpressured', 'retired'] as const
 
 /** What the trigger service counts. Labels are bounded: triggers, streams, reasons; never a topic, a key or a run. */
 export function createTriggerMetrics(metrics: Metrics) {
@@ -119,8 +119,10 @@ export function registerLaneGauges(
     labels: ['trigger', 'status'],
     collect: (gauge) => {
       gauge.reset()
-      for (const { id, status } of view.triggers())
-        for (const one of triggerStatuses) gauge.set({ trigger: id, status: one }, one === status ? 1 : 0)
+      for (const { id, status, backpressured } of view.triggers()) {
+        const now = status === 'live' && backpressured ? 'backpressured' : status
+        for (const one of triggerStatuses) gauge.set({ trigger: id, status: one }, one === now ? 1 : 0)
+      }
     },
   })
   metrics.gauge({

@@ -14,6 +14,7 @@ import {
   loadCursors,
   passGap,
   runningReplays,
+  setBackpressure,
   setCursorStatus,
   type Store,
 } from '@headrace/store'
@@ -31,6 +32,7 @@ import { ReplayReader, type ReplayStore } from './replay/replay-reader.ts'
 import { createEventIdStore } from './repeats/event-id-store.ts'
 import { Repeats } from './repeats/repeats.ts'
 import type { DeadLetters } from './set-aside/dead-letters.ts'
+import { createBackpressure } from './start-runs/backpressure.ts'
 import { Flusher } from './start-runs/flusher.ts'
 import type { RunStore } from './start-runs/run-store.ts'
 import { type Listed, TriggerList } from './triggers/trigger-list.ts'
@@ -134,6 +136,7 @@ export class Pipeline {
       this.#adoption.duty,
       this.#gaps.duty,
       this.#replays.duty,
+      this.#makeBackpressure(),
       this.#makeProgress(),
     ]
     this.#registerGauges()
@@ -217,6 +220,18 @@ export class Pipeline {
       serviceMetrics: metrics,
       log,
       clock,
+    })
+  }
+
+  #makeBackpressure(): Duty {
+    const { log, clock, metrics } = this.#context
+    return createBackpressure({
+      queuedRunsMax: this.#parts.config.queuedRunsMax,
+      set: async (limits) => await setBackpressure(this.#parts.store, limits),
+      onChanged: () => this.#triggers.duty.poke(),
+      log,
+      clock,
+      metrics,
     })
   }
 

@@ -28,6 +28,8 @@ create table workflows (
   -- Runs at a time, of each value of the expression; null: any number.
   concurrency_limit int,
   concurrency_key text,
+  -- Too many of its runs are queued: its triggers wait.
+  backpressured_since timestamptz,
   status text not null default 'live',
   -- By a person: none of its runs begins. Apart from the status, so that retiring and coming back do not end it.
   paused_at timestamptz,

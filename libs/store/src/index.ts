@@ -191,6 +191,7 @@ export { sweepEndedWaits } from './queries/sweep-ended-waits.ts'
 export type { TaskSeed } from './queries/task-seed.ts'
 export { timeOutRuns } from './queries/time-out-runs.ts'
 export { type DueWait, dueEventWaits, timeOutWaits } from './queries/time-out-waits.ts'
+export { type BackpressureChange, setBackpressure } from './queries/backpressure.ts'
 export {
   cancelReplay,
   createReplay,

@@ -102,8 +102,6 @@ function wireTrigger(
   cursors: readonly CursorRow[],
   ends: ReadonlyMap<string, ReadonlyMap<number, number>>,
 ): WireTrigger {
-  const stopped = cursors.find(({ status }) => status === 'stopped')
-  const live = trigger.status === 'live'
   return {
     id: trigger.id,
     workflow: trigger.workflow,
@@ -118,12 +116,21 @@ function wireTrigger(
     },
     if: trigger.filter,
     on_gap: trigger.gapPolicy,
-    status: live && stopped !== undefined ? 'stopped' : trigger.status,
-    reason: live && stopped !== undefined ? stopped.reason : trigger.reason,
+    ...statusOf(trigger, cursors),
     cursors: cursors.map((cursor) =>
       wireCursor(cursor, ends.get(cursor.stream)?.get(cursor.partition) ?? null),
     ),
   }
+}
+
+function statusOf(
+  { status, reason, backpressured }: TriggerRow,
+  cursors: readonly CursorRow[],
+): Pick<WireTrigger, 'status' | 'reason'> {
+  const stopped = cursors.find((cursor) => cursor.status === 'stopped')
+  if (status === 'live' && stopped !== undefined) return { status: 'stopped', reason: stopped.reason }
+  if (status === 'live' && backpressured) return { status: 'backpressured', reason: 'queued_runs' }
+  return { status, reason }
 }
 
 const wireCursor = (

@@ -136,7 +136,7 @@ export class Scene {
     })
   }
 
-  async start({ progressEveryMs = 200 } = {}): Promise<RunningApp> {
+  async start({ progressEveryMs = 200, queuedRunsMax = 10_000 } = {}): Promise<RunningApp> {
     const { brokers, prefix, databaseUrl } = this.#options
     const app = await startTriggerService({
       config: {
@@ -146,6 +146,7 @@ export class Scene {
         prefix,
         databaseUrl,
         progressEveryMs,
+        queuedRunsMax,
         drainTimeoutMs: 20_000,
         logLevel: 'silent',
       },

@@ -67,7 +67,7 @@ export class TriggerList {
   /** The triggers of a stream that are to be followed, and its projection. */
   live(stream: string): readonly LaneTrigger[] {
     return (this.#byStream.get(stream) ?? []).filter(
-      (trigger) => !('status' in trigger) || trigger.status === 'live',
+      (trigger) => !('status' in trigger) || (trigger.status === 'live' && !trigger.backpressured),
     )
   }
 

@@ -23,6 +23,8 @@ export interface TriggerRow {
   onDeploy: 'upgrade' | 'pin'
   status: StoredTriggerStatus
   reason: string | null
+  /** Too many runs of its workflow are queued: it waits. */
+  backpressured: boolean
   /** Rises with every change of what the trigger does; its cursors carry it too. */
   version: number
   createdAt: number
@@ -47,13 +49,15 @@ export interface StoredTrigger {
   on_deploy: 'upgrade' | 'pin'
   status: StoredTriggerStatus
   reason: string | null
+  backpressured: boolean
   version: number
   created_at: number
   updated_at: number
 }
 
 export const triggerColumns = `t.id, t.workflow, t.app, t.build, t.queue, t.pattern, t.stream, t.window_size, t.window_timeout_ms,
-     t.window_max_bytes, t.window_key, t.filter, t.flow, t.gap_policy, t.on_deploy, t.status, t.reason, t.version, t.created_at, t.updated_at`
+     t.window_max_bytes, t.window_key, t.filter, t.flow, t.gap_policy, t.on_deploy, t.status, t.reason, t.version, t.created_at, t.updated_at,
+     coalesce((select w.backpressured_since is not null from workflows w where w.id = t.workflow), false) as backpressured`
 
 export function toTrigger(row: StoredTrigger): TriggerRow {
   return {
@@ -74,6 +78,7 @@ export function toTrigger(row: StoredTrigger): TriggerRow {
     onDeploy: row.on_deploy,
     status: row.status,
     reason: row.reason,
+    backpressured: row.backpressured,
     version: row.version,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

@@ -31,6 +31,7 @@ export const workflows = pgTable('workflows', {
   runTimeoutMs: bigint('run_timeout_ms', { mode: 'number' }),
   concurrencyLimit: integer('concurrency_limit'),
   concurrencyKey: text('concurrency_key'),
+  backpressuredSince: instant('backpressured_since'),
   status: text('status', { enum: ['live', 'retired'] }).notNull(),
   pausedAt: instant('paused_at'),
   definition: jsonb('definition').notNull(),
