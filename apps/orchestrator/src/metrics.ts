@@ -47,7 +47,7 @@ export function orchestratorMetrics(metrics: Metrics) {
     }),
     sweepsRecovered: metrics.counter({
       name: 'sweeps_recovered_total',
-      help: 'Runs that a sweep found: their worker died (worker_lost) or forgot them (forgotten).',
+      help: 'Runs that a sweep found: their worker died (worker_lost) or forgot them (forgotten), or there is a build on which they were not tried (unfit).',
       labels: ['kind'],
     }),
     leaseExpired: metrics.counter({

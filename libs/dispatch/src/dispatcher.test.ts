@@ -12,7 +12,18 @@ const seed = (workflow = 'x', input: string | null = null): TaskSeed => ({
   workflow,
   queue: 'default',
   lost: 0,
+  build: null,
   input,
+})
+
+const target = (partitions: number[], workflows: string[]): DispatchTarget => ({
+  workerId: 'w',
+  queue: 'default',
+  partitions,
+  workflows,
+  build: 'b1',
+  pinned: [],
+  paused: [],
 })
 
 interface Setting {
@@ -45,9 +56,7 @@ function dispatching({ targets, outcome, hold }: Setting = {}) {
     metrics,
     targets: async () => {
       reads += 1
-      return (
-        (await targets?.()) ?? [{ workerId: 'w', queue: 'default', partitions: [0, 1], workflows: ['x'] }]
-      )
+      return (await targets?.()) ?? [target([0, 1], ['x'])]
     },
     producer: {
       produce: async (records) => {
@@ -133,8 +142,7 @@ describe('a run that nobody can be told of stays queued, where stealing finds it
   test('a worker that has just come is found', async () => {
     let workflows = ['x']
     const { dispatcher, counted } = dispatching({
-      targets: async () =>
-        await Promise.resolve([{ workerId: 'w', queue: 'default', partitions: [0], workflows }]),
+      targets: async () => await Promise.resolve([target([0], workflows)]),
     })
     await dispatcher.dispatch([seed('x')])
     workflows = ['x', 'y']

@@ -19,7 +19,7 @@ import { taskRecord } from './task-record.ts'
  *
  * I1  `dispatch` never rejects, and never waits for Postgres or Kafka before it has taken the seeds in
  * I2  what waits here is bounded; beyond it seeds are dropped
- * I3  a run is sent only to a partition whose owner lists its workflow
+ * I3  a run is sent only to a partition whose owner lists its workflow, and is of its build where it is pinned to one
  */
 export interface Dispatcher {
   /** Resolves when each seed's task was acknowledged or given up. Seeds are sent in the order given. */
@@ -251,12 +251,11 @@ class TaskDispatcher implements Dispatcher {
   }
 
   /** I3 */
-  #partitionFor({ queue, workflow }: TaskSeed): number | null {
+  #partitionFor(seed: TaskSeed): number | null {
     const nowMs = this.#clock.now()
     return this.#map.next(
-      queue,
-      workflow,
-      (partition) => (this.#avoided.get(`${queue}/${partition}`) ?? 0) <= nowMs,
+      seed,
+      (partition) => (this.#avoided.get(`${seed.queue}/${partition}`) ?? 0) <= nowMs,
     )
   }
 

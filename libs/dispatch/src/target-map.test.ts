@@ -6,15 +6,24 @@ const worker = (
   workerId: string,
   partitions: number[],
   workflows: string[],
-  queue = 'default',
+  more: Partial<DispatchTarget> = {},
 ): DispatchTarget => ({
   workerId,
-  queue,
+  queue: 'default',
   partitions,
   workflows,
+  build: 'b1',
+  pinned: [],
+  paused: [],
+  ...more,
+})
+const runOf = (workflow: string, build: string | null = null, queue = 'default') => ({
+  queue,
+  workflow,
+  build,
 })
 const turns = (map: TargetMap, workflow: string, count: number): (number | null)[] =>
-  Array.from({ length: count }, () => map.next('default', workflow))
+  Array.from({ length: count }, () => map.next(runOf(workflow)))
 
 describe('a run is sent only where its workflow can run', () => {
   test('the partitions of the workers that list it, in turn', () => {
@@ -25,11 +34,9 @@ describe('a run is sent only where its workflow can run', () => {
 
   test('nobody lists it: there is no target', () => {
     const map = new TargetMap([worker('a', [0], ['x']), worker('b', [], ['z'])])
-    expect(map.next('default', 'y')).toBeNull()
-    expect(map.next('default', 'z')).toBeNull()
-    expect(map.next('other', 'x')).toBeNull()
-    expect(map.has('default', 'x')).toBe(true)
-    expect(map.has('default', 'y')).toBe(false)
+    expect(map.next(runOf('y'))).toBeNull()
+    expect(map.next(runOf('z'))).toBeNull()
+    expect(map.next(runOf('x', null, 'other'))).toBeNull()
   })
 
   test('a partition that two workers claim takes only what both can run', () => {
@@ -42,12 +49,48 @@ describe('a run is sent only where its workflow can run', () => {
     const map = new TargetMap([worker('a', [0, 1, 2], ['x'])])
     const usable = (partition: number): boolean => partition !== 1
     expect([
-      map.next('default', 'x', usable),
-      map.next('default', 'x', usable),
-      map.next('default', 'x', usable),
+      map.next(runOf('x'), usable),
+      map.next(runOf('x'), usable),
+      map.next(runOf('x'), usable),
     ]).toEqual([0, 2, 0])
-    expect(map.next('default', 'x', () => false)).toBeNull()
+    expect(map.next(runOf('x'), () => false)).toBeNull()
   })
+})
+
+describe('a run of a pinned workflow', () => {
+  const pinned = ['x']
+  const old = worker('a', [0], ['x'], { build: 'b1', pinned })
+  const fresh = worker('b', [1], ['x'], { build: 'b2', pinned })
+
+  test('that has begun is sent only to workers of its build', () => {
+    const map = new TargetMap([old, fresh])
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect(map.next(runOf('x', 'b1'))).toBe(0)
+      expect(map.next(runOf('x', 'b2'))).toBe(1)
+    }
+    expect(map.next(runOf('x', 'b0'))).toBeNull()
+  })
+
+  test('that has not begun is sent to any of them', () => {
+    expect(turns(new TargetMap([old, fresh]), 'x', 3)).toEqual([0, 1, 0])
+  })
+
+  test('is not sent to a partition that a worker of another build claims too', () => {
+    const map = new TargetMap([{ ...old, partitions: [0, 1] }, fresh])
+    expect([map.next(runOf('x', 'b1')), map.next(runOf('x', 'b1'))]).toEqual([0, 0])
+    expect(map.next(runOf('x', 'b2'))).toBeNull()
+  })
+})
+
+test('a run goes on with any build where its workflow is not pinned', () => {
+  const map = new TargetMap([worker('a', [0], ['x']), worker('b', [1], ['x'], { build: 'b2' })])
+  expect([map.next(runOf('x', 'b1')), map.next(runOf('x', 'b1'))]).toEqual([0, 1])
+})
+
+test('of a paused workflow no run begins, and those that have begun go on', () => {
+  const map = new TargetMap([worker('a', [0], ['x'], { paused: ['x'] })])
+  expect(map.next(runOf('x'))).toBeNull()
+  expect(map.next(runOf('x', 'b1'))).toBe(0)
 })
 
 test('a fresh reading goes on with the turn', () => {

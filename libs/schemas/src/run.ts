@@ -44,6 +44,8 @@ export interface WireRun {
   queue: string
   status: RunStatus
   blocked_reason: string | null
+  /** Builds whose code did not fit what it has stored. */
+  unfit_builds: string[]
   epoch: number
   attempt: number
   trigger: {

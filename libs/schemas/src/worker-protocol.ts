@@ -100,6 +100,16 @@ const completeCommandSchema = z.strictObject({
   output: jsonText,
 })
 const failCommandSchema = z.strictObject({ kind: z.literal('fail'), ...runRef, error: jsonText })
+/** Why a worker pauses a run instead of going on; the run's `blocked_reason` then. */
+export const pauseReasons = ['replay_mismatch', 'duplicate_step_key', 'retries_exhausted'] as const
+export type PauseReason = (typeof pauseReasons)[number]
+/** The code does not fit the run, or what it does failed too often: the run is paused, with the error, and never failed. */
+const pauseCommandSchema = z.strictObject({
+  kind: z.literal('pause'),
+  ...runRef,
+  reason: z.enum(pauseReasons),
+  error: jsonText,
+})
 /** Gives the run back at a step boundary: it is queued again at the next epoch. */
 const releaseCommandSchema = z.strictObject({ kind: z.literal('release'), ...runRef })
 
@@ -179,6 +189,7 @@ export const commandSchema = z.discriminatedUnion('kind', [
   completeCommandSchema,
   failCommandSchema,
   releaseCommandSchema,
+  pauseCommandSchema,
   waitCommandSchema,
   suspendCommandSchema,
   lookCommandSchema,
@@ -192,6 +203,7 @@ export type StepCommand = z.infer<typeof stepCommandSchema>
 export type CompleteCommand = z.infer<typeof completeCommandSchema>
 export type FailCommand = z.infer<typeof failCommandSchema>
 export type ReleaseCommand = z.infer<typeof releaseCommandSchema>
+export type PauseCommand = z.infer<typeof pauseCommandSchema>
 export type WaitCommand = z.infer<typeof waitCommandSchema>
 export type SuspendCommand = z.infer<typeof suspendCommandSchema>
 export type LookCommand = z.infer<typeof lookCommandSchema>
@@ -251,7 +263,7 @@ export type CommandReply =
   | { kind: 'stored' }
   /** Another result stands under this key; it is the one that counts. */
   | { kind: 'exists'; step: StoredStep }
-  /** The run ended, was given back or parked, as asked; also when a resend asks again. */
+  /** The run ended, was given back, paused or parked, as asked; also when a resend asks again. */
   | { kind: 'done' }
   /** To wait and look: nothing came that the worker has not seen. */
   | { kind: 'waiting' }

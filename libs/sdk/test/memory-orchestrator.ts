@@ -10,6 +10,7 @@ import {
   type InvokeCommand,
   type Json,
   limits,
+  type PauseCommand,
   type PublishCommand,
   type ReleaseCommand,
   type StepCommand,
@@ -42,7 +43,7 @@ export interface MemoryWait {
 export interface MemoryRun {
   id: string
   workflow: string
-  status: 'queued' | 'running' | 'waiting' | 'completed' | 'failed'
+  status: 'queued' | 'running' | 'waiting' | 'paused' | 'completed' | 'failed'
   epoch: number
   wake: number
   lost: number
@@ -56,7 +57,11 @@ export interface MemoryRun {
   /** How long the log was when it was made. */
   from: number
   /** Who ended, released or parked which epoch, so that a resend is answered as the first was. */
-  left: { epoch: number; workerId: string; kind: 'complete' | 'fail' | 'release' | 'suspend' } | null
+  left: {
+    epoch: number
+    workerId: string
+    kind: 'complete' | 'fail' | 'release' | 'pause' | 'suspend'
+  } | null
 }
 
 /** The orchestrator's side of the worker protocol, with its real rules, in memory. Time stands still but for `nowMs`. */
@@ -100,6 +105,12 @@ export class MemoryOrchestrator {
     const run = this.#run(id)
     if (run.status !== 'running') return
     Object.assign(run, { status: 'queued', epoch: run.epoch + 1, lost: run.lost + 1, workerId: null })
+  }
+
+  /** A person resumes it. */
+  resumeRun(id: string): void {
+    const run = this.#run(id)
+    if (run.status === 'paused') Object.assign(run, { status: 'queued', epoch: run.epoch + 1, error: null })
   }
 
   /** An event comes. */
@@ -149,6 +160,7 @@ export class MemoryOrchestrator {
       case 'complete':
       case 'fail':
       case 'release':
+      case 'pause':
       case 'suspend':
         if (ours) return leave(run, workerId, command)
     }
@@ -409,13 +421,15 @@ function take(run: MemoryRun, workerId: string): ClaimedRun {
 function leave(
   run: MemoryRun,
   workerId: string,
-  command: CompleteCommand | FailCommand | ReleaseCommand | SuspendCommand,
+  command: CompleteCommand | FailCommand | ReleaseCommand | PauseCommand | SuspendCommand,
 ): CommandReply {
   if (command.kind === 'suspend' && run.wake !== command.seen) return answersOf(run, command.seen)
   run.left = { epoch: command.epoch, workerId, kind: command.kind }
   if (command.kind === 'suspend') Object.assign(run, { status: 'waiting', workerId: null })
   else if (command.kind === 'release')
     Object.assign(run, { status: 'queued', epoch: run.epoch + 1, workerId: null })
+  else if (command.kind === 'pause')
+    Object.assign(run, { status: 'paused', error: command.error, workerId: null })
   else if (command.kind === 'complete') Object.assign(run, { status: 'completed', output: command.output })
   else Object.assign(run, { status: 'failed', error: command.error })
   return { kind: 'done' }

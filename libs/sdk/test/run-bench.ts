@@ -11,7 +11,7 @@ const noStats = (): RunStats => ({
   runsReleased: 0,
   runsSuspended: 0,
   runsLost: 0,
-  runsStuck: 0,
+  runsPaused: 0,
   stepsStored: 0,
   stepsFailed: 0,
   stepRetries: 0,
@@ -116,6 +116,7 @@ export class RunBench {
       },
       random: () => 0.25,
       uuid: () => `uuid-${++this.#uuids}`,
+      build: 'b2',
       log: this.#log(),
       stats: this.stats,
     }

@@ -78,7 +78,15 @@ describe('a child run', () => {
       trigger_id: null,
     })
     expect(queued).toEqual([
-      { runId: child!.id, epoch: 1, workflow: 'report', queue: 'reports', lost: 0, input: '{"day":1}' },
+      {
+        runId: child!.id,
+        epoch: 1,
+        workflow: 'report',
+        queue: 'reports',
+        lost: 0,
+        build: null,
+        input: '{"day":1}',
+      },
     ])
     expect(
       await scene.row('select kind, status, child_run_id, seen from waits where run_id = $1', [parent]),

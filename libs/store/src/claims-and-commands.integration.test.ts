@@ -318,7 +318,15 @@ describe('ends', () => {
     const id = await claimed()
     const { released, ended } = await applyCommands(scene.store, [stepOf(id, 'a'), releaseOf(id)])
     expect(released).toEqual([
-      { runId: id, epoch: 2, workflow: 'on_order', queue: 'default', lost: 0, input: '{"events":[]}' },
+      {
+        runId: id,
+        epoch: 2,
+        workflow: 'on_order',
+        queue: 'default',
+        lost: 0,
+        build: 'b1',
+        input: '{"events":[]}',
+      },
     ])
     expect(ended).toEqual([])
     const [again] = await claimRuns(scene.store, {

@@ -100,7 +100,15 @@ describe('a worker without a heartbeat for 8 s', () => {
       dead: [worker],
       left: [],
       requeued: [
-        { runId: id, epoch: 2, workflow: 'on_order', queue: 'default', lost: 1, input: '{"events":[]}' },
+        {
+          runId: id,
+          epoch: 2,
+          workflow: 'on_order',
+          queue: 'default',
+          lost: 1,
+          build: 'b1',
+          input: '{"events":[]}',
+        },
       ],
       failed: [],
       more: false,

@@ -1,7 +1,7 @@
 import { type RunEvent, type RunState, runTransition } from '@headrace/core'
 import { createDatabase } from '@headrace/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { completeOf, failOf, openScene, releaseOf, type Scene, suspendOf } from './fixtures/scene.ts'
+import { completeOf, failOf, openScene, pauseOf, releaseOf, type Scene, suspendOf } from './fixtures/scene.ts'
 import { answerWaits } from './queries/answer-waits.ts'
 import { cancelRuns, pauseRuns, resumeRuns } from './queries/steer-runs.ts'
 import { timeOutRuns } from './queries/time-out-runs.ts'
@@ -33,7 +33,12 @@ const byHolder = (epoch: number): RunEvent[] => [
 ]
 const answers: RunEvent[] = [1, 2].map((count) => ({ kind: 'answer', count }))
 const byPersonOrClock = (['pause', 'resume', 'cancel', 'time_out'] as const).map((kind) => ({ kind }))
-const release: RunEvent = { kind: 'release', epoch: 2, workerId: 'w1' }
+/** What notes tell of earlier epochs, the state does not. */
+const atThisEpoch: RunEvent[] = (['release', 'worker_pause'] as const).map((kind) => ({
+  kind,
+  epoch: 2,
+  workerId: 'w1',
+}))
 
 async function place(run: RunState): Promise<string> {
   const [id] = await scene.startRuns(1)
@@ -93,6 +98,7 @@ async function happen(id: string, event: RunEvent): Promise<string> {
     if (event.kind === 'complete') return completeOf(id, event.epoch, event.workerId)
     if (event.kind === 'fail') return failOf(id, event.epoch, event.workerId)
     if (event.kind === 'release') return releaseOf(id, event.epoch, event.workerId)
+    if (event.kind === 'worker_pause') return pauseOf(id, 'retries_exhausted', event.epoch, event.workerId)
     throw new Error(`not of a worker: ${event.kind}`)
   }
   const [reply] = await scene.apply(commandOf())
@@ -100,7 +106,7 @@ async function happen(id: string, event: RunEvent): Promise<string> {
 }
 
 const cases = states.flatMap((state) =>
-  [...byHolder(1), ...byHolder(2), ...byHolder(3), release, ...answers, ...byPersonOrClock].map(
+  [...byHolder(1), ...byHolder(2), ...byHolder(3), ...atThisEpoch, ...answers, ...byPersonOrClock].map(
     (event): [string, RunState, RunEvent] => [
       `${state.status}${'workerId' in state ? ` (${state.workerId ?? 'nobody'})` : ''}: ${Object.values(event).join(' ')}`,
       state,

@@ -61,7 +61,15 @@ describe('an answer', () => {
     ])
     expect(answers[0]!.logTimeMs).toBe(waits.response(7).logTimeMs)
     expect(queued).toEqual([
-      { runId: id, epoch: 2, workflow: 'on_order', queue: 'default', lost: 0, input: '{"events":[]}' },
+      {
+        runId: id,
+        epoch: 2,
+        workflow: 'on_order',
+        queue: 'default',
+        lost: 0,
+        build: 'b1',
+        input: '{"events":[]}',
+      },
     ])
     expect(await waits.run(id)).toEqual({ status: 'queued', epoch: 2, wake: 1 })
     const [claimed] = await claimRuns(scene.store, {

@@ -27,6 +27,7 @@ export function commandFault(command: Command): Refusal | null {
     case 'claim':
     case 'steal':
     case 'fail':
+    case 'pause':
     case 'release':
     case 'suspend':
     case 'look':

@@ -155,6 +155,7 @@ function sortCommands(workerId: string, commands: readonly Command[]) {
       case 'step':
       case 'complete':
       case 'fail':
+      case 'pause':
       case 'release':
       case 'suspend':
         toApply.push({ index, item: { workerId, command: fitting(command) } })
@@ -217,7 +218,9 @@ const claimRequest = (workerId: string, command: ClaimCommand): ClaimRequest => 
 })
 
 const fitting = (command: WorkerCommand['command']): WorkerCommand['command'] =>
-  command.kind === 'fail' ? { ...command, error: fittingError(command.error) } : command
+  command.kind === 'fail' || command.kind === 'pause'
+    ? { ...command, error: fittingError(command.error) }
+    : command
 
 function payloadCharacters(command: WorkerCommand['command']): number {
   switch (command.kind) {
@@ -226,6 +229,7 @@ function payloadCharacters(command: WorkerCommand['command']): number {
     case 'complete':
       return command.output.length
     case 'fail':
+    case 'pause':
       return command.error.length
     case 'release':
     case 'suspend':

@@ -1,5 +1,5 @@
 import { parseRunId, ProblemError, type WireRun } from '@headrace/schemas'
-import { getRun, type RunRecord, workflowsWithoutWorker } from '@headrace/store'
+import { getRun, notTakenReasons, type RunRecord } from '@headrace/store'
 import type { ApiContext } from '../context.ts'
 import { wireRun } from './wire-run.ts'
 
@@ -17,7 +17,10 @@ export async function wireRuns(
   runs: readonly RunRecord[],
   payloads: boolean,
 ): Promise<WireRun[]> {
-  const queued = runs.filter(({ status }) => status === 'queued').map(({ workflow }) => workflow)
-  const withoutWorker = queued.length === 0 ? new Set<string>() : await workflowsWithoutWorker(store, queued)
-  return runs.map((run) => wireRun(run, { withoutWorker, payloads }))
+  const queued = runs.filter(({ status, blockedReason }) => status === 'queued' && blockedReason === null)
+  const notTaken = await notTakenReasons(
+    store,
+    queued.map(({ id }) => id),
+  )
+  return runs.map((run) => wireRun(run, { notTaken: notTaken.get(run.id) ?? null, payloads }))
 }

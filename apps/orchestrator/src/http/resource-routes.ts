@@ -1,19 +1,18 @@
 import { noQuery, parseQuery } from '@headrace/http'
 import {
   ProblemError,
+  type WireBuild,
   type WireList,
   type WireQueue,
   type WireWorker,
-  type WireWorkflow,
 } from '@headrace/schemas'
 import {
-  getWorkflow,
+  type BuildRecord,
+  listBuilds,
   listQueues,
   listWorkers,
-  listWorkflows,
   type QueueRecord,
   type WorkerRecord,
-  type WorkflowRecord,
 } from '@headrace/store'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
@@ -26,31 +25,15 @@ type ById = { Params: { id: string } }
 const page = z.strictObject(pageParameters)
 const config = { scope: 'runs:read' } as const
 
-/** `GET /v1/workflows[/{id}]`, `GET /v1/workers`, `GET /v1/queues[/{id}]`. */
+/** `GET /v1/builds`, `GET /v1/workers`, `GET /v1/queues[/{id}]`. */
 export function resourceRoutes(app: FastifyInstance, { store, serverClock }: ApiContext): void {
   app.route({
     method: 'GET',
-    url: '/v1/workflows',
+    url: '/v1/builds',
     config,
-    handler: async (request): Promise<WireList<WireWorkflow>> => {
+    handler: async (request): Promise<WireList<WireBuild>> => {
       const parameters = parseQuery(page, request.query)
-      return wireList(
-        pageOf(await listWorkflows(store), ({ id }) => id, parameters),
-        wireWorkflow,
-      )
-    },
-  })
-
-  app.route<ById>({
-    method: 'GET',
-    url: '/v1/workflows/:id',
-    config,
-    handler: async (request): Promise<WireWorkflow> => {
-      parseQuery(noQuery, request.query)
-      const id = nameOrProblem('workflow_not_found', 'workflow', request.params.id)
-      const workflow = await getWorkflow(store, id)
-      if (workflow === null) throw new ProblemError('workflow_not_found', `There is no workflow ${id}`)
-      return wireWorkflow(workflow)
+      return wireList(pageOf(await listBuilds(store), newestBuildFirst, parameters), wireBuild)
     },
   })
 
@@ -89,20 +72,21 @@ export function resourceRoutes(app: FastifyInstance, { store, serverClock }: Api
   })
 }
 
-/** Falls as the start rises, at a fixed width, so that text sorts as the number does. */
-const newestFirst = ({ id, startedAt }: WorkerRecord): string =>
-  `${String(Number.MAX_SAFE_INTEGER - startedAt).padStart(16, '0')}/${id}`
+/** Falls as the time rises, at a fixed width, so that text sorts as the number does. */
+const fallingWith = (ms: number): string => String(Number.MAX_SAFE_INTEGER - ms).padStart(16, '0')
+const newestFirst = ({ id, startedAt }: WorkerRecord): string => `${fallingWith(startedAt)}/${id}`
+const newestBuildFirst = ({ app, id, firstRegisteredAt }: BuildRecord): string =>
+  `${fallingWith(firstRegisteredAt)}/${app}/${id}`
 
-const wireWorkflow = (workflow: WorkflowRecord): WireWorkflow => ({
-  id: workflow.id,
-  app: workflow.app,
-  build: workflow.build,
-  queue: workflow.queue,
-  on_deploy: workflow.onDeploy,
-  status: workflow.status,
-  triggers: workflow.triggers,
-  workers: workflow.workers,
-  runs: workflow.runs,
+const wireBuild = (build: BuildRecord): WireBuild => ({
+  id: build.id,
+  app: build.app,
+  in_force: build.inForce,
+  workflows: build.workflows,
+  workers: build.workers,
+  pinned_runs: build.pinnedRuns,
+  first_registered_at: wireTime(build.firstRegisteredAt),
+  last_registered_at: wireTime(build.lastRegisteredAt),
 })
 
 const wireWorker = (worker: WorkerRecord): WireWorker => ({

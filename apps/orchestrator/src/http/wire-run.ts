@@ -1,5 +1,5 @@
 import type { Json, WireError, WireRun, WireStep, WireWait } from '@headrace/schemas'
-import type { RunRecord, StepRecord, WaitRecord } from '@headrace/store'
+import type { NotTakenReason, RunRecord, StepRecord, WaitRecord } from '@headrace/store'
 
 /** RFC 3339, UTC, milliseconds. */
 export const wireTime = (ms: number): string => new Date(ms).toISOString()
@@ -36,13 +36,12 @@ function wireError(text: string | null): WireError | null {
   }
 }
 
-/** `withoutWorker`: workflows that no living worker has, so that their queued runs are blocked. */
+/** `notTaken`: why a queued run that nothing holds back is not taken. */
 export function wireRun(
   run: RunRecord,
-  { withoutWorker, payloads }: { withoutWorker: ReadonlySet<string>; payloads: boolean },
+  { notTaken, payloads }: { notTaken: NotTakenReason | null; payloads: boolean },
 ): WireRun {
   const { trigger } = run
-  const noWorker = run.status === 'queued' && withoutWorker.has(run.workflow)
   return {
     id: run.id,
     workflow: run.workflow,
@@ -50,7 +49,8 @@ export function wireRun(
     build: run.build,
     queue: run.queue,
     status: run.status,
-    blocked_reason: run.status === 'queued' ? (run.blockedReason ?? (noWorker ? 'no_worker' : null)) : null,
+    blocked_reason: blockedReasonOf(run, notTaken),
+    unfit_builds: run.unfitBuilds,
     epoch: run.epoch,
     attempt: run.attempt,
     trigger:
@@ -84,6 +84,12 @@ export function wireRun(
     started_at: wireTimeOrNull(run.startedAt),
     finished_at: wireTimeOrNull(run.finishedAt),
   }
+}
+
+/** Of a paused run: why its code paused it. One that a person paused keeps what held it back before, for when it is resumed. */
+function blockedReasonOf(run: RunRecord, notTaken: NotTakenReason | null): string | null {
+  if (run.status === 'queued') return run.blockedReason ?? notTaken
+  return run.status === 'paused' && run.startedAt !== null ? run.blockedReason : null
 }
 
 export const wireStep = (step: StepRecord): WireStep => ({

@@ -8,12 +8,16 @@ import {
 } from '@headrace/schemas'
 import type { Logger } from '@headrace/service'
 import {
+  type NewWorker,
   registerApp,
+  type Registration as RegisterApp,
   type RegistrationConflict,
   replaceWorker,
+  type RisenBuild,
   type Store,
   type TaskSeed,
 } from '@headrace/store'
+import type { KnownBindings } from '../streams/known-bindings.ts'
 import { refuseExpressions } from './expressions.ts'
 import { ensureRegistrationTopics, streamEnds } from './topics.ts'
 
@@ -24,6 +28,11 @@ export interface Registration {
    * taken: a trigger that began somewhere else than at its registration would miss events, or start runs for old ones.
    */
   register(request: RegisterRequest): Promise<RegisterReply>
+  /**
+   * Makes the set of a build count that was registered before, now that no newer one has a living worker. Where it cannot
+   * (Kafka is away, another app took one of its names) it says so and leaves all as it is.
+   */
+  raise(build: RisenBuild): Promise<void>
 }
 
 export interface RegistrationOptions {
@@ -31,6 +40,7 @@ export interface RegistrationOptions {
   broker: Broker
   log: Logger
   prefix: string
+  known: KnownBindings
   brokers: string[]
   streamPartitions: number
   taskPartitions: number
@@ -45,29 +55,31 @@ export const HEARTBEAT_MS = 2_000
 export const LEASE_MS = 6_000
 
 export function createRegistration(options: RegistrationOptions): Registration {
-  const { store, broker, log, prefix } = options
+  const { store, broker, known, log, prefix } = options
+  // Inside the transaction: the offsets belong to this registration, not to a moment before it.
+  const newCursors: RegisterApp['newCursors'] = async (triggers) => {
+    await known.refresh()
+    return await streamEnds(broker, known.streams, [...new Set(triggers.map(({ stream }) => stream))])
+  }
   return {
+    async raise({ app, build, workflows }) {
+      const fields = { event: 'build.raised', worker_app: app, build }
+      const outcome = await registerApp(store, { app, build, workflows, newCursors })
+      if (outcome.status === 'registered')
+        log.info(fields, 'no newer build has a living worker: the workflows and triggers of this one count')
+      else log.warn({ ...fields, code: 'registration_conflict', outcome }, 'the build cannot count')
+    },
     async register(request) {
       refuseDoubles(request.workflows)
       refuseExpressions(request.workflows)
-      await ensureRegistrationTopics(options, request)
+      await known.refresh()
+      await ensureRegistrationTopics({ ...options, streams: known.streams }, request)
       const outcome = await registerApp(store, {
         app: request.app,
         build: request.build,
         workflows: request.workflows,
-        worker: {
-          id: request.worker_id,
-          app: request.app,
-          build: request.build,
-          queue: request.queue,
-          host: request.host,
-          sdk: request.sdk,
-          concurrency: request.concurrency,
-          workflows: request.workflows.map(({ id }) => id),
-        },
-        // Inside the transaction: the offsets belong to this registration, not to a moment before it.
-        newCursors: async (triggers) =>
-          await streamEnds(broker, prefix, [...new Set(triggers.map(({ stream }) => stream))]),
+        worker: workerOf(request),
+        newCursors,
       })
       if (outcome.status === 'conflict') throw conflictProblem(request, outcome.conflicts)
       if (outcome.status === 'unknown_worker') {
@@ -106,6 +118,17 @@ export function createRegistration(options: RegistrationOptions): Registration {
     },
   }
 }
+
+const workerOf = ({ worker_id: id, workflows, ...request }: RegisterRequest): NewWorker => ({
+  id,
+  app: request.app,
+  build: request.build,
+  queue: request.queue,
+  host: request.host,
+  sdk: request.sdk,
+  concurrency: request.concurrency,
+  workflows: workflows.map((workflow) => workflow.id),
+})
 
 /** Ids that belong to another app: whose workers would run them is not to be decided by who came last. */
 function conflictProblem(

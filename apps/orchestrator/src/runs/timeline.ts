@@ -64,7 +64,14 @@ function beginning(timeline: RunTimeline): TimelineEntry[] {
   const { run, notes } = timeline
   const epoch = firstEpochOf(timeline)
   const created = entry(run.createdAt, 'created', epoch, { detail: originOf(timeline) })
-  if (run.runAt === null) return [created, entry(run.createdAt, 'queued', epoch)]
+  if (run.runAt === null) {
+    // A rule of its workflow held it until it was let in, or still does.
+    if (run.blockedReason === 'concurrency') return [created]
+    return [
+      created,
+      entry(run.epoch === epoch ? (run.queuedAt ?? run.createdAt) : run.createdAt, 'queued', epoch),
+    ]
+  }
   const { runAt } = run
   const paused = notes.some((note) => note.epoch === epoch && note.kind === 'paused' && note.at < runAt)
   // It keeps its reason for being held until it is let go, also when it ends.
@@ -124,11 +131,23 @@ function endOfEpoch(timeline: RunTimeline, note: RunNote): TimelineEntry[] {
   // Told by the claim and by the end.
   if (kind === 'stolen' || kind === 'cancelled' || kind === 'timed_out') return []
   const build = workerId === null ? null : (builds.get(workerId) ?? null)
-  const own = entry(at, kind, epoch, { worker_id: workerId, build, detail })
+  const said = kind === 'paused' ? messageOf(detail) : detail
+  const own = entry(at, kind, epoch, { worker_id: workerId, build, detail: said })
   if (run.epoch <= epoch) return [own]
   if (requeues.has(kind)) return [own, entry(at, 'queued', epoch + 1)]
   const wokenAt = kind === 'parked' ? wokenAfter(timeline, note) : null
   return wokenAt === null ? [own] : [own, entry(wokenAt, 'queued', epoch + 1)]
+}
+
+/** Of the error with which its worker paused it, as that came; null: a person did. */
+function messageOf(error: string | null): string | null {
+  if (error === null) return null
+  try {
+    const { message } = JSON.parse(error) as { message?: unknown }
+    return typeof message === 'string' ? message : null
+  } catch {
+    return null
+  }
 }
 
 /**

@@ -7,6 +7,7 @@
  *     │◀── release ─────┘ │
  *     │◀── worker_lost ───┤ (the fifth time ──▶ failed)
  *     │◀── forgotten ─────┤
+ *     │                   ├─worker_pause─▶ paused
  *     │                suspend
  *     │                   ▼
  *     └◀──── answer ── waiting
@@ -20,7 +21,7 @@
  * R4  A claim may be repeated: the same worker at the same epoch gets the run again, every other worker has lost it.
  * R5  What the holder did may be repeated: the answer was lost on the way, not the deed. It is `done`, and changes nothing.
  *     The statements also know by what hand an epoch rose: a run that was taken from its worker is lost to that worker's
- *     release and suspend, though this state alone cannot tell.
+ *     release, pause and suspend, though this state alone cannot tell.
  * R6  `wake` counts answers. It never falls, and rises whatever the run is doing, so that a worker that suspends with an
  *     older count is told to look again instead of being parked for ever.
  * R7  `lost` counts workers that died, or hung, with this run in hand. From 2 on it is claimed alone; at 5 it fails: it
@@ -40,6 +41,8 @@ type HolderEvent = { epoch: number; workerId: string }
 
 export type RunEvent =
   | ({ kind: 'claim' | 'complete' | 'fail' | 'release' } & HolderEvent)
+  /** Its code does not fit the run, or failed too often: a person, or another build, is to go on with it. */
+  | ({ kind: 'worker_pause' } & HolderEvent)
   /** `seen`: the answers that the worker knew of when it found that it had to wait. */
   | ({ kind: 'suspend'; seen: number } & HolderEvent)
   /** Its worker was declared dead. */
@@ -90,6 +93,8 @@ export function runTransition(run: RunState, event: RunEvent): RunTransition {
     case 'release':
       // R5: at a later epoch it is not in this worker's hands, which is all that a release asks for.
       return holds(run, event) ? moved(requeued(run)) : run.epoch > event.epoch ? DONE : LOST
+    case 'worker_pause':
+      return workerPause(run, event)
     case 'forgotten':
       return holds(run, event) ? moved(requeued(run)) : LOST
     case 'worker_lost':
@@ -150,6 +155,13 @@ function suspend(run: RunState, event: HolderEvent & { seen: number }): RunTrans
   }
   // R5: still parked, or at a later epoch: it is not in this worker's hands.
   return (run.status === 'waiting' && epoch === event.epoch) || epoch > event.epoch ? DONE : LOST
+}
+
+function workerPause(run: RunState, event: HolderEvent): RunTransition {
+  const { epoch, wake, lost } = run
+  if (holds(run, event)) return moved({ status: 'paused', epoch, wake, lost })
+  // R5: paused still, or resumed since.
+  return (run.status === 'paused' && epoch === event.epoch) || epoch > event.epoch ? DONE : LOST
 }
 
 function answer(run: RunState, count: number): RunTransition {

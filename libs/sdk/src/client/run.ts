@@ -9,8 +9,10 @@ export interface Run<Output = Json> {
   build: string | null
   queue: string
   status: RunStatus
-  /** Why a queued run does not start: `no_worker`, `delayed`. */
+  /** Why a queued run does not go on (`no_worker`, `delayed`, …), or why its worker paused it. */
   blockedReason: string | null
+  /** Builds whose code did not fit what it has stored. */
+  unfitBuilds: string[]
   epoch: number
   attempt: number
   trigger: {
@@ -57,6 +59,7 @@ export function runOf<Output>(wire: WireRun): Run<Output> {
     queue: wire.queue,
     status: wire.status,
     blockedReason: wire.blocked_reason,
+    unfitBuilds: wire.unfit_builds,
     epoch: wire.epoch,
     attempt: wire.attempt,
     trigger: trigger && {

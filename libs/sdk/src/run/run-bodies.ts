@@ -46,7 +46,7 @@ export class RunBodies {
   }
 
   #run({ key, body, policy }: RunCall, ended: (outcome: Outcome | null) => void): void {
-    const { host, abort, hurry, isRunning, fail } = this.#parts
+    const { host, abort, hurry, isRunning, fail, pause, pausesExhausted } = this.#parts
     runBody({
       key,
       body,
@@ -57,6 +57,7 @@ export class RunBodies {
       random: () => host.random(),
       onRetry: (error, attempt, delayMs) =>
         noteRetry(this.#parts, { event: 'step.retry', key, attempt, delayMs }, error),
+      ...(pausesExhausted ? { onExhausted: (error) => pause('retries_exhausted', error, key) } : {}),
     })
       .then(ended)
       .catch(fail)
@@ -72,8 +73,8 @@ export class RunBodies {
     })
   }
 
-  #invoke({ key, kind, child }: InvokeCall, ended: (outcome: Outcome) => void): void {
-    const { stick, isRunning, notOurs } = this.#parts
+  #invoke({ key, kind, child }: InvokeCall, ended: (outcome: Outcome | null) => void): void {
+    const { pause, isRunning, notOurs } = this.#parts
     const { run_id, epoch } = this.#parts.claimed
     this.#parts.send({ kind, run_id, epoch, key, ...child }, (reply) => {
       if (reply.kind === 'invoked') {
@@ -81,8 +82,9 @@ export class RunBodies {
         ended({ output, error: null, attempts: 1 })
       } else if (reply.kind === 'refused' && reply.code === 'replay_mismatch') {
         const { detail } = reply
-        if (isRunning())
-          stick(new ReplayMismatchError({ stepKey: key, storedKind: kind, calledKind: kind, detail }))
+        const error = new ReplayMismatchError({ stepKey: key, storedKind: kind, calledKind: kind, detail })
+        pause('replay_mismatch', error, key)
+        ended(null)
       } else if (reply.kind === 'refused') ended(refused(key, 'the run', reply))
       else if (isRunning()) notOurs(reply)
     })

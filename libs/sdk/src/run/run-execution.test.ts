@@ -160,7 +160,7 @@ describe('a run', () => {
   test.each([
     ['a key twice', 'duplicate', async (ctx: WorkflowContext) => await ctx.step.uuid('a')],
     ['a key as another kind', 'other', async (ctx: WorkflowContext) => await ctx.step.random('c')],
-  ])('with %s is held, not failed, and goes on with code that fits', async (_name, which, misfit) => {
+  ])('with %s is paused, not failed, and goes on with code that fits', async (_name, which, misfit) => {
     let fits = false
     const bench = new RunBench(
       flow(async (ctx) => {
@@ -171,15 +171,16 @@ describe('a run', () => {
       }),
     )
     if (which === 'other') bench.run.steps.set('c', { ...storedStep, key: 'c', output: '"fits"' })
-    const execution = bench.claim()
-    const stuck = vi.fn<() => void>()
-    execution.onStuck = stuck
-    await bench.rest(10)
-    expect(stuck).toHaveBeenCalledTimes(1)
-    expect(bench.run.status).toBe('running')
-    execution.release({ atOnce: false })
-    expect(await bench.finish()).toBe('released')
+    bench.claim()
+    expect(await bench.finish()).toBe('paused')
+    expect(bench.run.status).toBe('paused')
+    expect(bench.result()).toMatchObject({
+      code: which === 'other' ? 'replay_mismatch' : 'duplicate_step_key',
+      step_key: which === 'other' ? 'c' : 'a',
+      message: expect.stringContaining('It began on build b1, and this is build b2') as string,
+    })
     fits = true
+    bench.orchestrator.resumeRun(bench.runId)
     bench.claim()
     expect(await bench.finish()).toBe('completed')
     expect(bench.result()).toBe('fits')

@@ -1,5 +1,5 @@
 import { decideRetry } from '@headrace/core'
-import type { ClaimedRun, Command, CommandReply } from '@headrace/schemas'
+import type { ClaimedRun, Command, CommandReply, PauseCommand, PauseReason } from '@headrace/schemas'
 import { RunCancelledError, DuplicateStepKeyError, ReplayMismatchError } from '../errors/run-error.ts'
 import { ChildRunError, LimitExceededError, StepFailedError, WaitTimeoutError } from '../errors/step-error.ts'
 import { storedErrorOf, wireErrorOf } from '../errors/stored-error.ts'
@@ -28,14 +28,17 @@ export type { RunEnd } from './run-notes.ts'
  *     ▼                            │
  *     running ──▶ suspending ──────┴──▶ over     suspending: nothing but answers can move it; it asks to be parked
  *        ├──────▶ ending ─────────────▶ over     ending: complete or fail is sent, its answer is awaited
- *        ├──────▶ stuck ──┐                      stuck: the code does not fit the run (key twice, key as another kind);
- *        └────────────────┴▶ giving_back ──▶ over    held without running until the worker gives it back
+ *        └──────▶ giving_back ────────▶ over     giving_back: release, or pause, is sent
  *     any ──▶ over                               lost: another worker has it
+ *
+ * A run is paused where its code does not fit it (key twice, key as another kind) or its retries are used up, if its
+ * workflow says so: while running nothing new is begun or handed out from then on, bodies under way end and are stored,
+ * then it leaves.
  *
  * Once it is no longer running, every call of a step stays open for ever: a rejection would run the `catch` blocks of a
  * workflow that has not failed. While it is suspending, it waits for the answer to that.
  */
-type State = 'running' | 'suspending' | 'ending' | 'stuck' | 'giving_back' | 'over'
+type State = 'running' | 'suspending' | 'ending' | 'giving_back' | 'over'
 
 interface OpenCall {
   readonly call: StepCall
@@ -55,6 +58,8 @@ export class RunExecution {
   readonly #bodies: RunBodies
   readonly #waits: RunWaits
   #state: State = 'running'
+  /** The run is to be paused once no body runs. */
+  #pausing: Pick<PauseCommand, 'reason' | 'error'> | null = null
   /** Steps called by an earlier try of the handler must not mix with those of the present one. */
   #try = 0
   /** The handler returned or threw: its code calls nothing more, and sees nothing more. */
@@ -70,8 +75,6 @@ export class RunExecution {
 
   /** Resolves when the run is out of this worker's hands; never rejects. */
   readonly ended: Promise<RunEnd>
-  /** Called once if the code turns out not to fit the run; the run is held until `release`. */
-  onStuck: () => void = () => {}
 
   constructor(params: { claimed: ClaimedRun; workflow: AnyWorkflow; host: RunHost }) {
     this.claimed = params.claimed
@@ -103,7 +106,8 @@ export class RunExecution {
       goOn: () => this.#goOn(),
       withhold: () => this.#withhold(),
       fail: (error) => this.#fail(error),
-      stick: (error) => void this.#stick(error),
+      pause: (reason, error, stepKey) => this.#pauseFor(reason, error, stepKey),
+      pausesExhausted: this.#workflow.onExhausted === 'pause',
       giveBack: () => this.#giveBack(),
       notOurs: (reply) => this.#notOurs(reply),
     }
@@ -120,8 +124,7 @@ export class RunExecution {
   release({ atOnce }: { atOnce: boolean }): void {
     if (this.#state === 'over' || this.#state === 'giving_back') return
     this.#hurry.abort(() => this.#cancelled('it is given back'))
-    if (this.#state === 'stuck') this.#giveBack()
-    else if (atOnce) {
+    if (atOnce) {
       this.#atOnce = true
       this.#abort.abort(() => this.#cancelled('the worker stops'))
       if (this.#state === 'running') this.#giveBack()
@@ -133,7 +136,7 @@ export class RunExecution {
    * be gone because that was done, and the answer will tell.
    */
   lose(detail: string): void {
-    if (this.#state === 'running' || this.#state === 'stuck') this.#drop(detail)
+    if (this.#state === 'running') this.#drop(detail)
   }
 
   #drop(detail: string): void {
@@ -158,7 +161,7 @@ export class RunExecution {
       } catch (error) {
         this.#returned = true
         if (!this.#mayEnd) await this.#untilMayEnd()
-        if (!(await this.#mayTryAgain(error, attempts))) return this.#fail(error)
+        if (!(await this.#mayTryAgain(error, attempts))) return this.#giveUp(error)
       }
     }
   }
@@ -195,6 +198,13 @@ export class RunExecution {
     return true
   }
 
+  /** Of the handler's own code. What says that another attempt cannot help is no matter of retries. */
+  #giveUp(error: unknown): void {
+    if (this.#workflow.onExhausted === 'pause' && retryWishOf(error).retryable)
+      this.#pauseFor('retries_exhausted', error, null)
+    else this.#fail(error)
+  }
+
   /** What it owes is done (I8), and it is not about to park. */
   get #mayEnd(): boolean {
     if (this.#state !== 'running') return this.#state !== 'suspending'
@@ -229,7 +239,7 @@ export class RunExecution {
 
   async #call(step: StepCall): Promise<unknown> {
     while (this.#state === 'suspending') await this.#changed()
-    if (this.#state !== 'running' || (this.#returned && !isOwed(step.kind))) return await forever()
+    if (!this.#isGoingOn || (this.#returned && !isOwed(step.kind))) return await forever()
     checkStepKey(step.key)
     // Called after I/O of the workflow's own: what else it calls in this breath may have happened before.
     this.#rest()
@@ -240,11 +250,14 @@ export class RunExecution {
       case 'wait':
         return await this.#open(step, answer.kind)
       case 'key_twice':
-        return await this.#stick(new DuplicateStepKeyError(step.key))
+        this.#pauseFor('duplicate_step_key', new DuplicateStepKeyError(step.key), step.key)
+        return await forever()
       case 'other_kind': {
         const { storedKind } = answer
-        const stepKey = step.key
-        return await this.#stick(new ReplayMismatchError({ stepKey, storedKind, calledKind: step.kind }))
+        const { key: stepKey, kind: calledKind } = step
+        const error = new ReplayMismatchError({ stepKey, storedKind, calledKind })
+        this.#pauseFor('replay_mismatch', error, stepKey)
+        return await forever()
       }
       case 'too_many_steps':
       case 'too_many_waits':
@@ -289,7 +302,7 @@ export class RunExecution {
   }
 
   #handOut(): void {
-    if (!this.#atRest || this.#state !== 'running' || this.#returned) return
+    if (!this.#atRest || !this.#isGoingOn || this.#returned) return
     const key = this.#machine.handOut()
     if (key === null) return
     this.#rest()
@@ -303,6 +316,7 @@ export class RunExecution {
   #goOn(): void {
     if (this.#onChange.length > 0) this.#noticeChange()
     if (this.#state !== 'running') return
+    if (this.#pausing !== null) return this.#pause(this.#pausing)
     this.#handOut()
     if (this.#withheld && this.#isAtBoundary()) return this.#giveBack()
     if (this.#machine.parkedCount === 0 || this.#returned) return
@@ -334,23 +348,21 @@ export class RunExecution {
   }
 
   async #complete(value: unknown): Promise<void> {
-    if (this.#state !== 'running') return
+    if (!this.#isGoingOn) return
     const schema = this.#workflow.outputSchema
     if (schema !== null) await validate({ schema, value, subject: 'the output' })
     const output = outputText(null, value)
-    if (this.#state !== 'running') return
+    if (!this.#isGoingOn) return
     this.#state = 'ending'
     const { run_id, epoch } = this.claimed
     this.#send({ kind: 'complete', run_id, epoch, output }, (reply) => this.#endAnswered('completed', reply))
   }
 
   #fail(error: unknown): void {
-    if (this.#state !== 'running' && this.#state !== 'ending') return
+    if (!this.#isGoingOn && this.#state !== 'ending') return
     this.#state = 'ending'
     const { run_id, epoch } = this.claimed
-    const isStep =
-      error instanceof StepFailedError || error instanceof WaitTimeoutError || error instanceof ChildRunError
-    const stored = wireErrorOf(storedErrorOf(error, isStep ? error.stepKey : null))
+    const stored = wireErrorOf(storedErrorOf(error, stepKeyOf(error)))
     this.#note('warn', 'run.failed', { code: stored.code, error: stored.message }, 'the run failed')
     this.#send({ kind: 'fail', run_id, epoch, error: JSON.stringify(stored) }, (reply) =>
       this.#endAnswered('failed', reply),
@@ -365,17 +377,32 @@ export class RunExecution {
     else this.#notOurs(reply)
   }
 
-  #stick(error: DuplicateStepKeyError | ReplayMismatchError): Promise<never> {
-    this.#state = 'stuck'
-    this.#host.stats.runsStuck += 1
-    this.#note(
-      'error',
-      'run.stuck',
-      { code: error.code, step_key: error.stepKey, begun_on_build: this.claimed.build },
-      `${error.message}. The run is held, not failed; it goes on when a worker with code that fits takes over`,
-    )
-    this.onStuck()
-    return forever()
+  /** Its code is to come no further: neither to its end nor to another reason. */
+  get #isGoingOn(): boolean {
+    return this.#state === 'running' && this.#pausing === null
+  }
+
+  #pauseFor(reason: PauseReason, error: unknown, stepKey: string | null): void {
+    if (!this.#isGoingOn) return
+    const stored = wireErrorOf(storedErrorOf(error, stepKey ?? stepKeyOf(error)))
+    const builds = { begun_on_build: this.claimed.build, build: this.#host.build }
+    if (reason !== 'retries_exhausted')
+      stored.message += `. It began on build ${builds.begun_on_build}, and this is build ${builds.build}`
+    this.#pausing = { reason, error: JSON.stringify(stored) }
+    const fields = { code: reason, step_key: stored.step_key, ...builds, error: stored.message }
+    this.#note('error', 'run.paused', fields, 'the run is paused, not failed')
+    this.#hurry.abort(() => this.#cancelled('it is paused'))
+    this.#goOn()
+  }
+
+  #pause(why: Pick<PauseCommand, 'reason' | 'error'>): void {
+    if (this.#bodies.running > 0) return
+    this.#state = 'giving_back'
+    const { run_id, epoch } = this.claimed
+    this.#send({ kind: 'pause', run_id, epoch, ...why }, (reply) => {
+      if (reply.kind === 'done') this.#over('paused', null)
+      else this.#notOurs(reply)
+    })
   }
 
   #giveBack(): void {
@@ -414,6 +441,12 @@ export class RunExecution {
     countEnd(this.#host, end)
     this.#end(end)
   }
+}
+
+function stepKeyOf(error: unknown): string | null {
+  const isStep =
+    error instanceof StepFailedError || error instanceof WaitTimeoutError || error instanceof ChildRunError
+  return isStep ? error.stepKey : null
 }
 
 /** Never settles, and is collected with the code that awaits it. */

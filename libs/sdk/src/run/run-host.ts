@@ -16,7 +16,7 @@ export interface RunStats {
   runsReleased: number
   runsSuspended: number
   runsLost: number
-  runsStuck: number
+  runsPaused: number
   stepsStored: number
   stepsFailed: number
   stepRetries: number
@@ -34,6 +34,8 @@ export interface RunHost {
   delay(ms: number, signal: AbortSignal): Promise<void>
   random(): number
   uuid(): string
+  /** Of this worker's code. */
+  readonly build: string
   readonly log: Logger
   readonly stats: RunStats
 }

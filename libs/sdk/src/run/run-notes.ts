@@ -2,7 +2,7 @@ import type { ClaimedRun } from '@headrace/schemas'
 import type { RunHost } from './run-host.ts'
 
 /** How a run left this worker's hands. */
-export type RunEnd = 'completed' | 'failed' | 'released' | 'suspended' | 'lost'
+export type RunEnd = 'completed' | 'failed' | 'released' | 'paused' | 'suspended' | 'lost'
 
 interface Noted {
   claimed: ClaimedRun
@@ -38,6 +38,7 @@ export function countEnd({ stats }: RunHost, end: RunEnd): void {
   if (end === 'completed') stats.runsCompleted += 1
   else if (end === 'failed') stats.runsFailed += 1
   else if (end === 'released') stats.runsReleased += 1
+  else if (end === 'paused') stats.runsPaused += 1
   else if (end === 'suspended') stats.runsSuspended += 1
   else stats.runsLost += 1
 }

@@ -1,5 +1,4 @@
-import type { ClaimedRun, Command, CommandReply } from '@headrace/schemas'
-import type { ReplayMismatchError } from '../errors/run-error.ts'
+import type { ClaimedRun, Command, CommandReply, PauseReason } from '@headrace/schemas'
 import type { LazyAbort } from './lazy-abort.ts'
 import type { RunHost } from './run-host.ts'
 import type { RunMachine } from './run-machine.ts'
@@ -31,7 +30,10 @@ export interface RunParts {
   /** A step was kept from starting, for the hurry. */
   readonly withhold: () => void
   readonly fail: (error: unknown) => void
-  readonly stick: (error: ReplayMismatchError) => void
+  /** Once no body runs any more. `stepKey`: the step at which it stops. */
+  readonly pause: (reason: PauseReason, error: unknown, stepKey: string) => void
+  /** A step that runs out of attempts pauses the run, instead of throwing into the workflow. */
+  readonly pausesExhausted: boolean
   readonly giveBack: () => void
   /** The answer fits no run in this worker's hands. */
   readonly notOurs: (reply: CommandReply) => void

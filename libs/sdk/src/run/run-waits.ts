@@ -47,9 +47,11 @@ export class RunWaits {
   }
 
   #refused({ key, kind }: WaitCall, { code, detail }: { code: string; detail: string }): void {
-    const { machine, keep, stick } = this.#parts
-    if (code === 'replay_mismatch')
-      return stick(new ReplayMismatchError({ stepKey: key, storedKind: kind, calledKind: kind, detail }))
+    const { machine, keep, pause } = this.#parts
+    if (code === 'replay_mismatch') {
+      const error = new ReplayMismatchError({ stepKey: key, storedKind: kind, calledKind: kind, detail })
+      return pause('replay_mismatch', error, key)
+    }
     // Arguments and counts were checked here before; this is for what only the orchestrator knows.
     const message = `step "${key}" cannot wait: ${detail}`
     const error =

@@ -19,6 +19,8 @@ export interface BodyParams {
   pause: (delayMs: number) => Promise<void>
   random: () => number
   onRetry: (error: unknown, attempt: number, delayMs: number) => void
+  /** Where it is given, a body that runs out of attempts has no result. */
+  onExhausted?: (error: unknown) => void
 }
 
 /** Runs a body until it succeeds or gives up; null when it was interrupted between two attempts. */
@@ -30,6 +32,10 @@ export async function runBody(params: BodyParams): Promise<Outcome | null> {
       return { output, error: null, attempts }
     } catch (error) {
       const decision = decideRetry({ policy, attempts, ...retryWishOf(error), random: params.random() })
+      if (decision.kind === 'give_up' && decision.reason === 'attempts_exhausted' && params.onExhausted) {
+        params.onExhausted(error)
+        return null
+      }
       if (decision.kind === 'give_up')
         return { output: null, error: JSON.stringify(storedErrorOf(error, key)), attempts }
       params.onRetry(error, attempts, decision.delayMs)

@@ -260,7 +260,7 @@ test('whatever dies and whatever order answers come in: every replay takes the b
         const { bench } = trial
         expect(bench.run.status).toBe('completed')
         expect(trial.faults).toEqual([])
-        expect(bench.stats).toMatchObject({ stepsRerun: 0, runsStuck: 0, runsFailed: 0 })
+        expect(bench.stats).toMatchObject({ stepsRerun: 0, runsPaused: 0, runsFailed: 0 })
 
         const stored = inOrder(bench.run.steps.values())
         expect(bench.result()).toBe(await referenceOf(program, stored))

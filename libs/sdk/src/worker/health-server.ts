@@ -75,11 +75,9 @@ function metricsText({ gauges, stats, queue }: HealthParams): string {
     [by('end', 'completed'), stats.runsCompleted],
     [by('end', 'failed'), stats.runsFailed],
     [by('end', 'released'), stats.runsReleased],
+    [by('end', 'paused'), stats.runsPaused],
     [by('end', 'suspended'), stats.runsSuspended],
     [by('end', 'lost'), stats.runsLost],
-  ])
-  add('counter', 'worker_runs_stuck_total', 'Runs whose code does not fit what they have stored.', [
-    [label, stats.runsStuck],
   ])
   add('counter', 'steps_total', 'Steps stored, by outcome.', [
     [by('outcome', 'completed'), stats.stepsStored - stats.stepsFailed],

@@ -16,6 +16,7 @@ function poolOf(answer: (command: Command) => Promise<CommandReply>) {
     delay: async () => {},
     random: () => 0,
     uuid: () => '01234567-89ab-4def-8123-456789abcdef',
+    build: 'b1',
     log: silent,
     stats: {
       runsStarted: 0,
@@ -24,7 +25,7 @@ function poolOf(answer: (command: Command) => Promise<CommandReply>) {
       runsReleased: 0,
       runsSuspended: 0,
       runsLost: 0,
-      runsStuck: 0,
+      runsPaused: 0,
       stepsStored: 0,
       stepsFailed: 0,
       stepRetries: 0,

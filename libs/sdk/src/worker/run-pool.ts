@@ -38,7 +38,6 @@ export interface RunPoolParams {
 export class RunPool {
   readonly #params: RunPoolParams
   readonly #executions = new Map<string, RunExecution>()
-  readonly #stuck = new Set<RunExecution>()
   #slots = 0
   #claims = 0
   #alone: Alone | null = null
@@ -97,8 +96,7 @@ export class RunPool {
 
   #claim(task: Task, run: InHandRun, settle: () => void): void {
     const { inHand, host } = this.#params
-    // Full only with runs that are stuck: then the oldest makes room.
-    while (!inHand.add(run) && this.#stuck.size > 0) this.#releaseOldestStuck()
+    inHand.add(run)
     this.#slots += 1
     this.#claims += 1
     const answered = (reply: CommandReply | null): void => {
@@ -178,7 +176,6 @@ export class RunPool {
     const execution = new RunExecution({ claimed, workflow, host: this.#params.host })
     const name = nameOf(claimed)
     this.#executions.set(name, execution)
-    execution.onStuck = () => this.#park(execution)
     execution.ended.then(
       () => this.#ended(execution),
       () => this.#ended(execution),
@@ -190,23 +187,7 @@ export class RunPool {
     const name = nameOf(execution.claimed)
     this.#executions.delete(name)
     this.#params.inHand.remove(execution.claimed)
-    if (this.#stuck.delete(execution)) this.#noticeEmpty()
-    else this.#freed(name)
-  }
-
-  /** Held without a slot until code that fits can take it, which a release here, to the same code, would not bring. */
-  #park(execution: RunExecution): void {
-    this.#stuck.add(execution)
-    this.#freed(nameOf(execution.claimed))
-    if (this.#stuck.size > this.#params.concurrency) this.#releaseOldestStuck()
-  }
-
-  #releaseOldestStuck(): void {
-    const [oldest] = this.#stuck
-    if (oldest === undefined) return
-    this.#stuck.delete(oldest)
-    this.#slots += 1
-    oldest.release({ atOnce: true })
+    this.#freed(name)
   }
 
   #giveBackUnbegun(claimed: ClaimedRun): void {

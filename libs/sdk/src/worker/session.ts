@@ -68,8 +68,7 @@ export class WorkerSession {
     })
     const onUnknownWorker = (): void => this.#lose('unknown_worker')
     this.#link = new HttpLink({ workerId: reply.worker_id, route, log: settings.log, onUnknownWorker })
-    // Twice the slots: those of stuck runs, and of runs that are being given back.
-    const inHand = new InHandTable(Math.min(settings.concurrency * 2, 20_000))
+    const inHand = new InHandTable(settings.concurrency)
     this.#pool = new RunPool({
       workflows: settings.runnable,
       concurrency: settings.concurrency,

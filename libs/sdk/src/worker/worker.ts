@@ -42,7 +42,7 @@ export class Worker {
     runsReleased: 0,
     runsSuspended: 0,
     runsLost: 0,
-    runsStuck: 0,
+    runsPaused: 0,
     stepsStored: 0,
     stepsFailed: 0,
     stepRetries: 0,
@@ -212,6 +212,7 @@ export class Worker {
       },
       random: () => Math.random(),
       uuid: () => randomUUID(),
+      build: this.#settings.build,
       log: this.#settings.log,
       stats: this.#stats,
     }

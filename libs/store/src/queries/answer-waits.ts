@@ -43,17 +43,17 @@ export const answerStatement = statement(
        where r.id = u.run_id and r.status || '' in ('queued', 'running', 'waiting', 'paused')
        for no key update) r),
    found as materialized (
-     select w.*, e.stream, e.id, e.source, e.event_type, e.event_key, e.data, e.log_time,
+     select w.*, e.stream, e.id, e.source, e.event_type, e.event_key, e.data, e.external, e.log_time,
        c.status as child_status, c.output as child_output, c.error as child_error,
        case when w.outcome = 'run' then c.finished_at when w.outcome = 'resume' then now() when e.data is null then w.expires_at
          else max(e.log_time) over (partition by w.run_id, e.stream, w.incarnation, w.partition order by w.sequence_id) end as at
      from (select w.*, r.epoch, r.wake, r.workflow from w join r on r.id = w.run_id offset 0) w
      left join lateral (
-       (select s.stream, s.id, s.source, s.event_type, s.key as event_key, s.data, s.log_time from responses s
+       (select s.stream, s.id, s.source, s.event_type, s.key as event_key, s.data, s.external, s.log_time from responses s
         where s.topic = w.topic and s.incarnation = w.incarnation and s.partition = w.partition and s.sequence_id = w.sequence_id
           and s.log_time > to_timestamp((w.log_ms - 1) / 1000) and s.log_time < to_timestamp((w.log_ms + 1) / 1000))
        union all
-       (select s.stream, s.id, s.source, s.event_type, s.key, s.data, s.log_time from latest_responses s
+       (select s.stream, s.id, s.source, s.event_type, s.key, s.data, s.external, s.log_time from latest_responses s
         where s.topic = w.topic and s.incarnation = w.incarnation and s.partition = w.partition and s.sequence_id = w.sequence_id)
        limit 1) e on w.outcome = 'event'
      left join lateral (
@@ -71,7 +71,8 @@ export const answerStatement = statement(
            ',"event_type":', coalesce(to_json(f.event_type)::text, 'null'), ',"data":', f.data,
            ',"key":', coalesce(to_json(f.event_key)::text, 'null'), ',"stream":', to_json(f.stream), ',"partition":', f.partition,
            ',"sequence_id":', f.sequence_id,
-           ',"created_at":"', to_char(f.log_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '"}')
+           ',"created_at":"', to_char(f.log_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '"',
+           ',' || left(substr(f.external, 2), -1), '}')
        end as output,
        case when f.outcome = 'timed_out' then json_build_object('name', 'WaitTimeoutError',
          'message', concat(case f.kind when 'run' then 'its run did not end' when 'resume' then 'nobody resumed it' else 'no event on ' || f.topic end,
@@ -107,9 +108,9 @@ export const answerStatement = statement(
      from answer a order by a.run_id, a.key
      on conflict do nothing)
    select 'wait' as what, a.run_id as id, a.key, a.kind, a.status, a.topic, a.unverified, a.workflow, a.log_time, a.answered_at,
-     null::int as epoch, null as queue, null::int as lost, null as input from answered a
+     null::int as epoch, null as queue, null::int as lost, null as build, null as input from answered a
    union all
-   select 'run', n.id, null, null, null, null, null, n.workflow, null, null, n.epoch, n.queue, n.lost, n.input
+   select 'run', n.id, null, null, null, null, null, n.workflow, null, null, n.epoch, n.queue, n.lost, n.build, n.input
    from woken n join r on r.id = n.id where r.status = 'waiting'`,
 )
 

@@ -5,10 +5,12 @@ import { byDay, dayStatement, isUndefinedTable, runTables, type RunTables } from
 import { isolate, withRetries } from '../fault.ts'
 import { run, type Statement, statement } from '../statement.ts'
 import {
+  buildAtClaim,
   type ClaimedRow,
   claimedColumns,
   type ClaimRequest,
   expiresAtClaim,
+  mayRunOn,
   toClaimedRuns,
 } from './claimed-run.ts'
 
@@ -28,16 +30,20 @@ import {
  * - A worker that was declared dead claims nothing: its runs would have to be recovered once more.
  */
 const claimText = ({ runs }: Pick<RunTables, 'runs'>): string =>
-  `update ${runs} r
+  `with living as materialized (
+     select w.id, w.build from workers w where w.id = any ($3::text[]) and w.status <> 'dead')
+   update ${runs} r
    set status = 'running', worker_id = u.worker_id, started_at = coalesce(r.started_at, now()),
        claimed_at = case r.status when 'running' then r.claimed_at else now() end,
-       ${expiresAtClaim}
-   from (select u.* from (select unnest($1::uuid[]) as id, unnest($2::int[]) as epoch, unnest($3::text[]) as worker_id,
-                            unnest($4::bool[]) as want_input, generate_subscripts($1::uuid[], 1) as at) u
-         where (u.worker_id in (select w.id from workers w where w.id = any ($3::text[]) and w.status <> 'dead')) is true
-         order by id, worker_id) u
+       ${buildAtClaim('u.build')}, ${expiresAtClaim}
+   from (select u.*, living.build
+         from (select unnest($1::uuid[]) as id, unnest($2::int[]) as epoch, unnest($3::text[]) as worker_id,
+                 unnest($4::bool[]) as want_input, generate_subscripts($1::uuid[], 1) as at) u
+         join living on living.id = u.worker_id
+         order by u.id, u.worker_id) u
    where r.id = any (array[u.id]) and r.epoch = u.epoch
      and (r.status || '' = 'queued' or (r.status || '' = 'running' and r.worker_id = u.worker_id))
+     and ${mayRunOn('u.build')}
    returning u.at, ${claimedColumns}, r.claimed_at = now() as fresh, case when u.want_input then r.input end as input`
 
 export const claimStatement = dayStatement('claim', claimText)

@@ -20,6 +20,21 @@ export const claimedColumns = `r.id, r.epoch, r.wake, r.workflow, r.build, r.att
 export const expiresAtClaim =
   'expires_at = case when r.started_at is null then now() + make_interval(secs => r.run_timeout_ms / 1000.0) else r.expires_at end'
 
+/** The first claim decides on which build the run begins. `build`: that of the worker. */
+export const buildAtClaim = (build: string): string =>
+  `build = case when r.started_at is null then ${build} else r.build end`
+
+/**
+ * May a worker of this build have the run? One that has not begun, unless its workflow is paused; one that has, unless it
+ * is pinned to another build, or did not fit this one. By the workflow as it is registered now: a build that says `upgrade`
+ * frees the runs that an older one pinned. What is asked of `workflows` is asked once a statement, and only where it
+ * matters: of runs that begin, whether anything is paused, and of runs that come from another build, what is pinned.
+ */
+export const mayRunOn = (build: string): string =>
+  `case when r.started_at is null then (r.workflow in (select w.id from workflows w where w.paused_at is not null)) is not true
+       else r.build = ${build} or (r.workflow in (select w.id from workflows w where w.on_deploy = 'pin')) is not true end
+     and (r.unfit_builds is null or ${build} <> all (r.unfit_builds))`
+
 export interface ClaimedRow {
   id: string
   epoch: number

@@ -5,6 +5,7 @@ import {
   type CompleteCommand,
   type FailCommand,
   limits,
+  type PauseCommand,
   type ReleaseCommand,
   type StepCommand,
   type SuspendCommand,
@@ -14,7 +15,10 @@ import type { Ending } from './commands-statement.ts'
 /** A command of a worker on a run in its hands, as it came over the wire. */
 export interface WorkerCommand {
   workerId: string
-  command: Extract<Command, StepCommand | CompleteCommand | FailCommand | ReleaseCommand | SuspendCommand>
+  command: Extract<
+    Command,
+    StepCommand | CompleteCommand | FailCommand | ReleaseCommand | PauseCommand | SuspendCommand
+  >
 }
 
 interface PlacedStep {
@@ -89,7 +93,7 @@ export function groupCommands(items: WorkerCommand[]): CommandBatch {
       } else if (groups.isDouble(group, command)) batch.resends.push({ index, item, group })
       else group.steps.push({ index, step: command })
     } else if (group.ending) batch.resends.push({ index, item, group })
-    else group.ending = { index, ending: command.kind, ...contentOf(command) }
+    else group.ending = { index, ...endingOf(command) }
   }
   for (const group of failedGroups) refuseComplete(group, batch.refused)
   batch.groups = groups.all.filter((group) => group.steps.length > 0 || group.ending)
@@ -134,10 +138,20 @@ export function refuseComplete(group: CommandGroup, refused: Map<number, Command
   group.ending = null
 }
 
-function contentOf(
-  command: CompleteCommand | FailCommand | ReleaseCommand | SuspendCommand,
-): Pick<PlacedEnding, 'payload' | 'seen'> {
-  if (command.kind === 'suspend') return { payload: null, seen: command.seen }
-  if (command.kind === 'complete') return { payload: command.output, seen: null }
-  return { payload: command.kind === 'fail' ? command.error : null, seen: null }
+function endingOf(
+  command: CompleteCommand | FailCommand | ReleaseCommand | PauseCommand | SuspendCommand,
+): Omit<PlacedEnding, 'index'> {
+  switch (command.kind) {
+    case 'suspend':
+      return { ending: 'suspend', payload: null, seen: command.seen }
+    case 'complete':
+      return { ending: 'complete', payload: command.output, seen: null }
+    case 'fail':
+      return { ending: 'fail', payload: command.error, seen: null }
+    case 'pause':
+      return { ending: command.reason, payload: command.error, seen: null }
+    case 'release':
+      break
+  }
+  return { ending: 'release', payload: null, seen: null }
 }

@@ -122,6 +122,7 @@ async function explainSuspends(
 function wasDone(row: EndingRow, { workerId, command }: WorkerCommand): boolean {
   if (command.kind === 'release') return row.released_by === workerId
   const sameEpoch = row.now_epoch === row.epoch
+  if (command.kind === 'pause') return sameEpoch ? row.status === 'paused' : row.paused_by === workerId
   // Parked still, or woken since. A run that was taken from its worker instead has a note of it.
   if (command.kind === 'suspend')
     return sameEpoch ? row.status === 'waiting' : row.now_epoch > row.epoch && !row.taken

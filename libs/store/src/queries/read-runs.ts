@@ -44,6 +44,7 @@ export function toRunRecord(row: RunRow): Omit<RunRecord, 'waitingFor'> {
     retryOf: row.retryOf,
     attempt: row.attempt,
     blockedReason: row.blockedReason,
+    unfitBuilds: row.unfitBuilds ?? [],
     runAt: row.runAt,
     expiresAt: row.expiresAt,
     traceparent: row.traceparent,

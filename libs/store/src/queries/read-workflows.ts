@@ -14,6 +14,7 @@ export interface WorkflowRecord {
   queue: string
   onDeploy: 'upgrade' | 'pin'
   status: 'live' | 'paused' | 'retired'
+  concurrency: { limit: number; key: string | null } | null
   /** Ids of its triggers that are not retired. */
   triggers: string[]
   /** Living workers that have its code. */
@@ -128,6 +129,8 @@ function toWorkflowRecord(
     queue: row.queue,
     onDeploy: row.onDeploy,
     status: row.status === 'live' && row.pausedAt !== null ? 'paused' : row.status,
+    concurrency:
+      row.concurrencyLimit === null ? null : { limit: row.concurrencyLimit, key: row.concurrencyKey },
     triggers: facts.get(row.id)?.triggers ?? [],
     workers: facts.get(row.id)?.workers ?? 0,
     runs: {},

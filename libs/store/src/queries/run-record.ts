@@ -40,6 +40,8 @@ export interface RunRecord {
   retryOf: string | null
   attempt: number
   blockedReason: string | null
+  /** Builds whose code did not fit what it has stored. */
+  unfitBuilds: string[]
   /** Held until then. */
   runAt: number | null
   /** When it times out: for want of a claim, or, once it has started, of an end. */

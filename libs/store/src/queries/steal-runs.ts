@@ -2,10 +2,20 @@ import type { ClaimedRun } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { run, statement } from '../statement.ts'
-import { type ClaimedRow, claimedColumns, expiresAtClaim, toClaimedRuns } from './claimed-run.ts'
+import {
+  buildAtClaim,
+  type ClaimedRow,
+  claimedColumns,
+  expiresAtClaim,
+  mayRunOn,
+  toClaimedRuns,
+} from './claimed-run.ts'
 
 /** Younger queued runs have a task on its way. */
 export const stealAfterMs = 2_000
+
+/** Asked once a statement. */
+const itsBuild = '(select w.build from workers w where w.id = $1)'
 
 /**
  * Healing for every lost task: the oldest queued runs of a worker's workflows. `skip locked`, so that two
@@ -19,6 +29,7 @@ export const stealStatement = statement(
      where r.queue = $2 and r.status = 'queued' and r.blocked_reason is null
        and r.queued_at < now() - make_interval(secs => $5::float8 / 1000)
        and r.workflow = any ($3::text[])
+       and ${mayRunOn(itsBuild)}
        and case when $6 then r.lost >= 2 else r.lost < 2 end
        and exists (select 1 from workers w where w.id = $1 and w.status <> 'dead'
          and (not $6 or not exists (select 1 from runs h where h.status = 'running' and h.worker_id = $1)))
@@ -27,7 +38,7 @@ export const stealStatement = statement(
    taken as (
      update runs r
      set status = 'running', worker_id = $1, started_at = coalesce(r.started_at, now()), claimed_at = now(),
-       ${expiresAtClaim}
+       ${buildAtClaim(itsBuild)}, ${expiresAtClaim}
      from own where r.id = any (array[own.id])
      returning ${claimedColumns}, true as fresh, r.input),
    noted as (

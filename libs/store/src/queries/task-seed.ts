@@ -7,11 +7,14 @@ export interface TaskSeed {
   workflow: string
   queue: string
   lost: number
+  /** On which it began; null: it has not begun. */
+  build: string | null
   input: string | null
 }
 
 /** Columns of a run as a task; `r` is the run, after the change that queued it. */
 export const seedColumns = `r.id, r.epoch, r.workflow, r.queue, r.lost,
+     case when r.started_at is not null then r.build end as build,
      case when octet_length(r.input) <= ${limits.taskInputBytesMax} then r.input end as input`
 
 export interface SeedRow {
@@ -20,10 +23,11 @@ export interface SeedRow {
   workflow: string
   queue: string
   lost: number
+  build: string | null
   input: string | null
 }
 
 export function toTaskSeed(row: SeedRow): TaskSeed {
-  const { id: runId, epoch, workflow, queue, lost, input } = row
-  return { runId, epoch, workflow, queue, lost, input }
+  const { id: runId, epoch, workflow, queue, lost, build, input } = row
+  return { runId, epoch, workflow, queue, lost, build, input }
 }

@@ -59,11 +59,19 @@ export interface DispatchTarget {
   /** Partitions of the queue's task topic that its last heartbeat listed. */
   partitions: number[]
   workflows: string[]
+  build: string
+  /** Those of its workflows whose runs go on only with the build on which they began. */
+  pinned: string[]
+  /** Those of its workflows of which no run begins. */
+  paused: string[]
 }
 
 const targetsStatement = statement(
   'dispatch_targets',
-  `select id, queue, partitions, workflows from workers
+  `select id, queue, partitions, workflows, build,
+     array(select f.id from workflows f where f.on_deploy = 'pin' and f.id = any (workflows)) as pinned,
+     array(select f.id from workflows f where f.paused_at is not null and f.id = any (workflows)) as paused
+   from workers
    where status = 'live' and cardinality(partitions) > 0
      and last_heartbeat_at > now() - make_interval(secs => $1::float8 / 1000)
    order by last_heartbeat_at, id`,
@@ -74,12 +82,10 @@ const targetsStatement = statement(
  * that claim one partition are a rebalance in passing, and the later one is right.
  */
 export async function dispatchTargets(store: Store): Promise<DispatchTarget[]> {
-  const rows = await run<{ id: string; queue: string; partitions: number[]; workflows: string[] }>(
-    store.general,
-    targetsStatement,
-    [workerDeadAfterMs],
-  )
-  return rows.map(({ id, queue, partitions, workflows }) => ({ workerId: id, queue, partitions, workflows }))
+  const rows = await run<Omit<DispatchTarget, 'workerId'> & { id: string }>(store.general, targetsStatement, [
+    workerDeadAfterMs,
+  ])
+  return rows.map(({ id, ...target }) => ({ workerId: id, ...target }))
 }
 
 const workerKeptMs = 24 * 3_600_000

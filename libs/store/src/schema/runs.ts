@@ -36,6 +36,7 @@ export const runs = pgTable('runs', {
   retryOf: uuid('retry_of'),
   attempt: integer('attempt').notNull().default(1),
   blockedReason: text('blocked_reason'),
+  unfitBuilds: text('unfit_builds').array(),
   runAt: instant('run_at'),
   runTimeoutMs: bigint('run_timeout_ms', { mode: 'number' }),
   expiresAt: instant('expires_at'),
