@@ -52,9 +52,9 @@ export interface WireCursor {
   reason: string | null
   /** Offsets that retention took before they were seen, since it was last reset. */
   lost: number
-  /** Null: not known. A window is held in the memory of its lane's owner; the cursor tells where it begins, not what it holds. */
+  /** The events in open windows, as of some seconds ago, and the log time of the first; null: none, or not known. */
   open_window: { events: number; since: string } | null
-  /** Null: not known. It takes the log time of the record at `next_offset`, a read of the log for each cursor of a list. */
+  /** How long retention leaves what it has not seen, at least; null: it has seen all, all is kept for ever, or not known. */
   retention_margin_seconds: number | null
 }
 
@@ -65,6 +65,8 @@ export interface WireWorkflow {
   queue: string
   on_deploy: 'upgrade' | 'pin'
   status: 'live' | 'paused' | 'retired'
+  /** Runs that may be under way at a time, of each value of `key`; null: any number. */
+  concurrency: { limit: number; key: string | null } | null
   triggers: string[]
   workers: number
   runs: Partial<Record<RunStatus, number>>

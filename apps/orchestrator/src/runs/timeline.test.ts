@@ -128,7 +128,7 @@ test('the end says who had the run in hand', () => {
 test('a retry begins with its own creation: what it copied is told of the run before it', () => {
   expect(
     told({
-      run: { attempt: 2, retryOf: 'r1', epoch: 2, createdAt: 100 },
+      run: { attempt: 2, retryOf: 'r1', epoch: 2, createdAt: 100, queuedAt: 100 },
       steps: [step('copied', 1, 8), step('reply', 1, 9, 'event')],
       waits: [wait('reply', 1, 6, 9)],
     }),
@@ -143,4 +143,9 @@ test('a delayed run is queued when it is let go', () => {
     '0 created 1',
     '20 paused 1',
   ])
+})
+
+test('a run that a concurrency rule holds is queued when it is let in', () => {
+  expect(told({ run: { blockedReason: 'concurrency' } })).toEqual(['0 created 1'])
+  expect(told({ run: { queuedAt: 40 } })).toEqual(['0 created 1', '40 queued 1'])
 })
