@@ -43,7 +43,11 @@ interface Answer {
   body: { events: PublishedEvent[]; code?: string; errors?: { pointer: string; code: string }[] }
 }
 
-async function post(body: BodyInit, headers: Record<string, string>, query = ''): Promise<Answer> {
+async function post(
+  body: string | Buffer<ArrayBuffer>,
+  headers: Record<string, string>,
+  query = '',
+): Promise<Answer> {
   const answer = await fetch(`${gateway.url}/v1/events${query}`, { method: 'POST', headers, body })
   return { status: answer.status, body: (await answer.json()) as Answer['body'] }
 }

@@ -1,3 +1,6 @@
+export { openApiDocument, type OpenApiDocument } from './api/openapi-document.ts'
+export type { Operation, Operations } from './api/operation.ts'
+export { operations } from './api/operations.ts'
 export { decodeUtf8, parseJsonBody, parseTrustedShapeJson, takeJson } from './body.ts'
 export { createPathMethods, type PathMethods } from './path-methods.ts'
 export { sendProblem } from './problem-reply.ts'

@@ -1,46 +1,55 @@
-import { readFileSync } from 'node:fs'
-import { createAuthorize, createHttpServer } from '@headrace/http'
+import { createAuthorize, createHttpServer, operations } from '@headrace/http'
 import { createMetrics, silentLogger } from '@headrace/service'
-import { expect, test } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { type GatewayParts, gatewayRoutes } from './gateway-routes.ts'
 
-const page = readFileSync(new URL('../../../../docs/api.md', import.meta.url), 'utf8')
+/** Nothing is asked of the routes: what they stand on is not looked at before the first request. */
+const nothing = new Proxy({}, { get: () => ({}) })
 
-/** `GET /v1/streams/{stream}` → its scope, of the sections that say `· gateway`. */
-function documented(): Record<string, string> {
-  const sections = page.matchAll(
-    /^### `(.+)`\n\n(?:`([\w:]+)` · (gateway|orchestrator|gateway, orchestrator)$)?/gm,
-  )
-  const routes: Record<string, string> = {}
-  for (const [heading, route = '', scope, apps] of sections) {
-    if (scope === undefined || apps === undefined)
-      throw new Error(`docs/api.md: no scope and app below ${heading}`)
-    if (apps.includes('gateway')) routes[route] = scope
-  }
-  return routes
-}
-
-/** What the gateway declares. HEAD follows from GET; the pass-through takes every method. */
-async function declared(): Promise<Record<string, string>> {
-  const app = createHttpServer({
+/** The gateway's routes with their scopes. HEAD follows from GET. */
+async function declare() {
+  const server = createHttpServer({
     log: silentLogger,
     metrics: createMetrics(),
     name: 'gateway',
     authorize: createAuthorize('open'),
   })
   const routes: Record<string, string> = {}
-  app.addHook('onRoute', ({ url, method, config }) => {
+  server.addHook('onRoute', ({ url, method, config }) => {
     const path = url.replaceAll(/:(\w+)/g, '{$1}')
-    const name = Array.isArray(method) ? '*' : method
-    if (name !== 'HEAD') routes[`${name} ${path}`] = String(config?.scope)
+    for (const name of [method].flat())
+      if (name !== 'HEAD' && config?.scope !== 'passed_on') routes[`${name} ${path}`] = String(config?.scope)
   })
-  // Nothing is asked of the routes: what they stand on is not looked at before the first request.
-  const nothing = new Proxy({}, { get: () => ({}) })
-  gatewayRoutes(app, nothing as GatewayParts)
-  await app.ready()
-  return routes
+  gatewayRoutes(server, nothing as GatewayParts)
+  await server.ready()
+  return { server, routes }
 }
 
-test('docs/api.md has every route of the gateway with its scope, and no other', async () => {
-  expect(documented()).toEqual(await declared())
+const { server, routes } = await declare()
+afterAll(async () => await server.close())
+
+const own = Object.entries(operations).filter(([, { apps }]) => apps.includes('gateway'))
+
+test('the OpenAPI document has every route of the gateway with its scope, and no other', () => {
+  expect(
+    Object.fromEntries(own.map(([route, { scope }]) => [route, scope])),
+    'describe each route as an operation in libs/http/src/api/*-operations.ts, and in docs/api.md',
+  ).toEqual(routes)
 })
+
+test.each(own)(
+  '%s takes the query parameters that its operation says',
+  async (route, { query = { none: null }, headers = {} }) => {
+    const [method = '', path = ''] = route.split(' ')
+    const reply = await server.inject({
+      method: method as 'GET',
+      url: `${path.replaceAll(/[{}]/g, '')}?no_such_parameter=1`,
+      headers: 'Headrace-Protocol' in headers ? { 'headrace-protocol': '1' } : {},
+    })
+    const [fault] = reply.json<{ errors?: { detail: string }[] }>().errors ?? []
+    const known = /^there is no query parameter "no_such_parameter" here; known: (.+)$/.exec(
+      fault?.detail ?? '',
+    )?.[1]
+    expect(known?.split(', ').sort()).toEqual(Object.keys({ ...query }).sort())
+  },
+)

@@ -84,6 +84,9 @@ test('with HEADRACE_AUTH=on nobody passes, because no key can exist yet', async 
   expect([answer.statusCode, answer.json<{ code: string }>().code]).toEqual([401, 'unauthorized'])
 })
 
+    'GET /openapi.json': 'public',
+    'GET /docs': 'public',
+    'GET /docs/:file': 'public',
 describe('a request that fits no route of the gateway', () => {
   test.each([
     ['DELETE', '/v1/events', 405, 'method_not_allowed', 'GET, HEAD, POST'],

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { guardOwnPaths, type PassThroughParts, passThroughRoutes } from '../orchestrator/pass-through.ts'
+import { apiDocsRoutes } from './api-docs-routes.ts'
 import { type EventStreamParts, eventStreamRoute } from './event-stream-route.ts'
 import { type HistoryParts, historyRoutes } from './history-routes.ts'
 import { type PublishParts, publishRoute } from './publish-route.ts'
@@ -15,7 +16,7 @@ export interface GatewayParts {
   passThrough: PassThroughParts
 }
 
-/** Every route of the gateway: events, streams and status itself, the rest of `/v1` passed on. */
+/** Every route of the gateway: events, streams, status and the API's documents itself, the rest of `/v1` passed on. */
 export function gatewayRoutes(app: FastifyInstance, parts: GatewayParts): void {
   guardOwnPaths(app)
   const register = [
@@ -24,6 +25,7 @@ export function gatewayRoutes(app: FastifyInstance, parts: GatewayParts): void {
     eventStreamRoute(parts.eventStream),
     streamRoutes(parts.streams),
     statusRoute(parts.status),
+    apiDocsRoutes(parts.status),
     passThroughRoutes(parts.passThrough),
   ]
   // Plugins keep their own content types; registering is synchronous, loading is part of listen().

@@ -23,7 +23,7 @@ export interface AnswerLines {
 export const GROUP_EVENTS_MAX = 500
 
 /** The fate of a line, in the order of the lines. Without `line`: of the request, which ends there. */
-export type LineAnswer = { line?: number } & (PublishedEvent | { id?: string; problem: Problem })
+type LineAnswer = { line?: number } & (PublishedEvent | { id?: string; problem: Problem })
 
 /**
  * Writes lines of NDJSON as they come and answers each in its place, as lines of NDJSON.
