@@ -2,7 +2,7 @@ import { createBroker } from '@headrace/broker'
 import { encodeEvent } from '@headrace/core'
 import type { Problem, WireDeadLetter, WireExplanation } from '@headrace/schemas'
 import { silentLogger } from '@headrace/service'
-import { enterEventIds, recordRepeats } from '@headrace/store'
+import { enterEventIds, loadCursors, passGap, recordRepeats } from '@headrace/store'
 import { createDatabase, eventually, infra } from '@headrace/testing'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { workflowOf } from './fakes/fake-worker.ts'
@@ -155,6 +155,20 @@ test('the waits that an event answered are named', async () => {
     [run.id, offset],
   )
   expect((await explain(offset)).waits).toEqual([{ run_id: run.id, key: 'reply' }])
+})
+
+test('an event that retention took before a trigger was there says whose it would have been', async () => {
+  const [cursor] = (await loadCursors(headrace.store, 'orders', [0])).filter(
+    ({ triggerId }) => triggerId === 'paid',
+  )
+  const { nextOffset, incarnation } = cursor!
+  expect(await passGap(headrace.store, cursor!, { nextOffset: nextOffset + 5, incarnation, lost: 5 })).toBe(
+    true,
+  )
+  const detailAt = async (offset: number) =>
+    (await headrace.call<Problem>(`/v1/events/orders/0/${offset}/explain`)).body.detail
+  expect(await detailAt(nextOffset + 4)).toMatch(/retention unread by paid$/)
+  expect(await detailAt(nextOffset + 5)).toMatch(/retention$/)
 })
 
 test.each([

@@ -4,7 +4,15 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { hotSettings, urlWithSettings } from './connection.ts'
 import { accessesOf, type PlanValue, prepare } from './fixtures/plan.ts'
 import { openScene, type Scene } from './fixtures/scene.ts'
-import { recordRepeats, repeatAt, type RepeatDecision, sweepDecisions } from './index.ts'
+import {
+  gapsOver,
+  loadCursors,
+  passGap,
+  recordRepeats,
+  repeatAt,
+  type RepeatDecision,
+  sweepDecisions,
+} from './index.ts'
 import { recordRepeatsStatement, repeatAtStatement, sweepDecisionsStatement } from './queries/decisions.ts'
 import type { Statement } from './statement.ts'
 
@@ -42,6 +50,23 @@ test('a repeat is recorded once with the position of the first, however often an
 test('the same place of another incarnation is another event', async () => {
   await recordRepeats(scene.store, [repeat(20, { incarnation: 2 })])
   expect([await at(20), await at(20, 2)]).toEqual([null, first])
+})
+
+test('a gap that a trigger passes is kept with its first and last event, once, and not where nothing was lost', async () => {
+  const cursorNow = async () =>
+    (await loadCursors(scene.store, 'orders', [1])).find(({ triggerId }) => triggerId === 'on_order')!
+  const cursor = await cursorNow()
+  const from = cursor.nextOffset
+  const past = { nextOffset: from + 10, incarnation: 1, lost: 10 }
+  const passed = await Promise.all([1, 2, 3].map(async () => await passGap(scene.store, cursor, past)))
+  expect(passed.filter(Boolean)).toHaveLength(1)
+  // Cut or made anew: nothing of what the cursor was to read is known to be lost.
+  expect(await passGap(scene.store, await cursorNow(), { nextOffset: 0, incarnation: 2, lost: 0 })).toBe(true)
+  const over = async (sequenceId: number) =>
+    await gapsOver(scene.store, { stream: 'orders', partition: 1, sequenceId })
+  const gap = { triggerId: 'on_order', fromSequenceId: from, toSequenceId: from + 9 }
+  expect([await over(from), await over(from + 9)]).toEqual([[gap], [gap]])
+  expect([await over(from - 1), await over(from + 10)]).toEqual([[], []])
 })
 
 test('decisions go when they are old, however many they are, and no others', async () => {

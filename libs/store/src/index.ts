@@ -53,6 +53,7 @@ export {
 } from './queries/dead-letter-decisions.ts'
 export {
   decisionsKeptMsDefault,
+  gapsOver,
   recordRepeats,
   repeatAt,
   type RepeatDecision,

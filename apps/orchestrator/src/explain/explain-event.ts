@@ -4,6 +4,7 @@ import { ProblemError, type WireEvent, type WireExplanation } from '@headrace/sc
 import {
   answeredBy,
   firstPositionOf,
+  gapsOver,
   incarnationsOf,
   isAt,
   listTriggers,
@@ -75,9 +76,11 @@ async function recordAt({ broker, prefix, ...where }: ExplainEvent): Promise<Inc
   } catch (error) {
     if (!(error instanceof BrokerError) || error.code !== 'unknown_partition') throw error
   }
+  const unread = await gapsOver(where.store, { stream, partition, sequenceId: offset })
+  const by = unread.length === 0 ? '' : ` unread by ${unread.map(({ triggerId }) => triggerId).join(', ')}`
   throw new ProblemError(
     'event_not_found',
-    `There is no event at ${stream}/${partition}/${offset}, or it was removed by retention`,
+    `There is no event at ${stream}/${partition}/${offset}, or it was removed by retention${by}`,
   )
 }
 

@@ -57,6 +57,36 @@ export async function repeatAt(
   return row ?? null
 }
 
+/** Events that a trigger was set behind, unread: retention was faster, and its policy is to go on. */
+export interface GapDecision {
+  triggerId: string
+  fromSequenceId: number
+  toSequenceId: number
+}
+
+/** A trigger meets a gap when it was away for as long as its stream keeps events: they are few. */
+const gapsMax = 100
+
+const gapsOverStatement = statement(
+  'gaps_over',
+  `select d.trigger_id as "triggerId", d.sequence_id as "fromSequenceId", d.last_sequence_id as "toSequenceId"
+   from decisions d
+   where d.kind = 'gap' and d.stream = $1 and d.partition = $2 and d.sequence_id <= $3 and d.last_sequence_id >= $3
+   order by d.incarnation desc, d.trigger_id, d.sequence_id limit ${gapsMax}`,
+)
+
+/** The gaps in which a position lies, at most 100. */
+export async function gapsOver(
+  store: Store,
+  { stream, partition, sequenceId }: ExplainedEvent,
+): Promise<GapDecision[]> {
+  return await run<GapDecision & Record<string, unknown>>(store.general, gapsOverStatement, [
+    stream,
+    partition,
+    sequenceId,
+  ])
+}
+
 /** Rows of one delete: some ms. */
 const sweepBatch = 10_000
 /** Of one sweep; then it says that there is more. */
