@@ -1,6 +1,6 @@
 import type { RunTimeline } from '@headrace/store'
 import { expect, test } from 'vitest'
-import { timelineOf } from './timeline.ts'
+import { type TimelineEntry, timelineOf } from './timeline.ts'
 
 type Note = RunTimeline['notes'][number]
 type Step = RunTimeline['steps'][number]
@@ -27,10 +27,9 @@ const wait = (key: string, epoch: number, createdAt: number, answeredAt: number 
   topic: 'a/b',
 })
 
-function told({
-  run,
-  ...parts
-}: Omit<Partial<RunTimeline>, 'run'> & { run: Partial<RunTimeline['run']> }): string[] {
+type Parts = Omit<Partial<RunTimeline>, 'run'> & { run: Partial<RunTimeline['run']> }
+
+function entriesOf({ run, ...parts }: Parts): TimelineEntry[] {
   const whole = {
     run: {
       createdAt: 0,
@@ -54,10 +53,13 @@ function told({
     builds: new Map([['w1', 'b1']]),
     ...parts,
   } as unknown as RunTimeline
-  return timelineOf(whole).map(({ at, kind, epoch, key, worker_id }) =>
+  return timelineOf(whole)
+}
+
+const told = (parts: Parts): string[] =>
+  entriesOf(parts).map(({ at, kind, epoch, key, worker_id }) =>
     [at, kind, epoch, key ?? worker_id ?? ''].join(' ').trim(),
   )
-}
 
 test('each claim is told, the past ones by who lost the run, the present one by the run', () => {
   expect(
@@ -133,6 +135,27 @@ test('a retry begins with its own creation: what it copied is told of the run be
       waits: [wait('reply', 1, 6, 9)],
     }),
   ).toEqual(['100 created 2', '100 queued 2'])
+})
+
+test('a run that its worker paused says why, one that a person paused does not', () => {
+  const error = JSON.stringify({ name: 'ReplayMismatchError', message: 'a step is another kind' })
+  const run = {
+    status: 'paused',
+    startedAt: 5,
+    runAt: 3,
+    queuedAt: 4,
+    blockedReason: 'replay_mismatch',
+  } as const
+  const detailsOf = (...notes: Note[]) =>
+    entriesOf({ run, notes }).flatMap(({ kind, detail }) => (kind === 'paused' ? [detail] : []))
+  expect(detailsOf(note(1, 'paused', 9, { detail: error }))).toEqual(['a step is another kind'])
+  expect(detailsOf(note(1, 'paused', 9))).toEqual([null])
+  expect(told({ run, notes: [note(1, 'paused', 9, { detail: error })] })).toEqual([
+    '0 created 1',
+    '4 queued 1',
+    '4 claimed 1 w1',
+    '9 paused 1 w1',
+  ])
 })
 
 test('a delayed run is queued when it is let go', () => {

@@ -75,7 +75,7 @@ function beginning(timeline: RunTimeline): TimelineEntry[] {
   const { runAt } = run
   const paused = notes.some((note) => note.epoch === epoch && note.kind === 'paused' && note.at < runAt)
   // It keeps its reason for being held until it is let go, also when it ends.
-  if (run.blockedReason !== null || paused) return [created]
+  if ((run.blockedReason !== null && run.startedAt === null) || paused) return [created]
   return [created, entry(run.epoch === epoch ? (run.queuedAt ?? runAt) : runAt, 'queued', epoch)]
 }
 
