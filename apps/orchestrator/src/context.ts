@@ -3,7 +3,10 @@ import type { Clock, Logger } from '@headrace/service'
 import type { ServerClock, Store } from '@headrace/store'
 import type { DeadLetterDesk } from './dead-letters/dead-letter-desk.ts'
 import type { Timers } from './timers/timers.ts'
+import type { Bindings } from './streams/bind.ts'
+import type { KnownBindings } from './streams/known-bindings.ts'
 import type { EndOffsets } from './triggers/end-offsets.ts'
+import type { RetentionMargins } from './triggers/retention-margin.ts'
 import type { RunEvents } from './runs/run-events.ts'
 import type { RunWatch } from './runs/run-watch.ts'
 
@@ -21,6 +24,9 @@ export interface ApiContext {
   /** Told of runs that are held until a time. */
   delayed: Pick<Timers, 'expect'>
   endOffsets: EndOffsets
+  margins: RetentionMargins
+  known: KnownBindings
+  bindings: Bindings
   watch: RunWatch
   version: string
 }

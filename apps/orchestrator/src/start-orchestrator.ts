@@ -49,6 +49,7 @@ import { createRunEvents, type RunEvents } from './runs/run-events.ts'
 import { createRunWatch } from './runs/run-watch.ts'
 import { streamParts } from './streams/stream-parts.ts'
 import { createEndOffsets } from './triggers/end-offsets.ts'
+import { createRetentionMargins } from './triggers/retention-margin.ts'
 import { createChildEnds } from './waits/child-ends.ts'
 import { type WaitParts, waitParts } from './waits/wait-parts.ts'
 
@@ -165,6 +166,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
       clock,
     }),
     endOffsets: createEndOffsets(broker, streams, clock),
+    margins: createRetentionMargins({ broker, streams, clock, log }),
     known,
     bindings,
     watch,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Broker, createBroker, eventsTopic } from '@headrace/broker'
 import type { Problem, WireReplay, WireReset, WireTrigger } from '@headrace/schemas'
 import { silentLogger } from '@headrace/service'
-import { setCursorStatus } from '@headrace/store'
+import { noteOpenWindows, setCursorStatus } from '@headrace/store'
 import { createDatabase, eventually, expireRecords, infra } from '@headrace/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { workflowOf } from './fakes/fake-worker.ts'
@@ -130,6 +130,28 @@ test('a trigger of which too many runs are queued says so', async () => {
   expect(await shown()).toMatchObject({ status: 'backpressured', reason: 'queued_runs' })
   await since('null')
   expect(await shown()).toMatchObject({ status: 'live', reason: null })
+})
+
+test('a cursor tells what its open window holds, and how long retention leaves what it has not seen', async () => {
+  const { stream, partition } = (await cursor())!
+  const { rows } = await headrace.store.general.query<{ revision: number }>(
+    `select revision from trigger_cursors where trigger_id = 'a' and partition = 0`,
+  )
+  const note = { triggerId: 'a', stream, partition, revision: rows[0]!.revision, events: 2 }
+  const unread = await cursor()
+  expect(unread).toMatchObject({ open_window: null })
+  const days = 24 * 3_600
+  expect(unread!.retention_margin_seconds).toBeLessThanOrEqual(7 * days)
+  expect(unread!.retention_margin_seconds).toBeGreaterThan(6 * days)
+  await noteOpenWindows(headrace.store, [{ ...note, since: Date.now() - 3 * days * 1_000 }])
+  const open = await cursor()
+  expect(open).toMatchObject({ open_window: { events: 2, since: expect.stringMatching(/Z$/) } })
+  expect(open!.retention_margin_seconds).toBeLessThanOrEqual(4 * days)
+  // An owner of before notes nothing, and what was noted is not of where the cursor is now.
+  await noteOpenWindows(headrace.store, [{ ...note, revision: note.revision - 1, events: 9, since: 1 }])
+  expect(await cursor()).toMatchObject({ open_window: { events: 2 } })
+  await post('reset', { to: 'latest', dry_run: false })
+  expect(await cursor()).toMatchObject({ open_window: null, retention_margin_seconds: null })
 })
 
 describe('a replay', () => {

@@ -12,6 +12,7 @@ import {
   listTriggers,
   listWaitedStreams,
   loadCursors,
+  noteOpenWindows,
   passGap,
   runningReplays,
   setBackpressure,
@@ -23,6 +24,7 @@ import type { TriggerServiceConfig } from './config.ts'
 import { Adoption, type CursorStore } from './lanes/adoption.ts'
 import { LaneSet } from './lanes/lane-set.ts'
 import type { Lane } from './lanes/lane.ts'
+import { OpenWindowNotes } from './lanes/open-window-notes.ts'
 import type { Follower, LaneEntry } from './lanes/follower.ts'
 import { registerLaneGauges, registerProjectionGauges, type TriggerMetrics } from './metrics.ts'
 import { GapReader, type GapStore } from './projection/gap-reader.ts'
@@ -284,15 +286,16 @@ export class Pipeline {
 
   #makeProgress(): Duty {
     const { log, clock, metrics } = this.#context
+    const notes = new OpenWindowNotes(async (all) => await noteOpenWindows(this.#parts.store, all))
     return createDuty({
       name: 'trigger-service.progress',
       everyMs: this.#parts.config.progressEveryMs,
       log,
       clock,
       metrics,
-      runOnce: () => {
+      runOnce: async () => {
         for (const lane of this.#lanes.all) lane.writeProgress()
-        return Promise.resolve()
+        await notes.tell(this.#lanes.all)
       },
     })
   }

@@ -1,5 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { createReplay, readReplay, type ReplayRow, setTriggerStatus } from '@headrace/store'
+import {
+  createReplay,
+  cursorsOfTriggers,
+  readReplay,
+  type ReplayRow,
+  setTriggerStatus,
+} from '@headrace/store'
 import { createDatabase, eventually, expireRecords, infra } from '@headrace/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { numbersIn, Scene, type SceneTrigger, upTo } from './stage/scene.ts'
@@ -51,7 +57,11 @@ const ended = async (id: string, triggerId = 'fives'): Promise<ReplayRow> =>
 const windowsOf = async (id: string): Promise<number[][]> =>
   (await scene.windows('fives', id)).map(({ data }) => data as number[])
 const cursors = async () =>
-  (await scene.store.general.query('select * from trigger_cursors order by trigger_id')).rows as unknown[]
+  (
+    await scene.store.general.query(
+      'select trigger_id, next_offset, done, revision, last_offset, status from trigger_cursors order by trigger_id',
+    )
+  ).rows as unknown[]
 
 it('counts in a dry run what the real one starts, in windows of the range alone, and leaves the live cursor alone', async () => {
   const before = await cursors()
@@ -91,6 +101,14 @@ it('takes no event for its own repeat, and passes over those that came again', a
   const id = await replay({ ...range, dryRun: false })
   await ended(id, 'each')
   expect((await scene.windows('each', id)).flatMap(({ data }) => data)).toEqual(['a', 'b'])
+})
+
+it('tells Postgres what is in open windows', async () => {
+  await eventually('three events are in one', async () => {
+    const cursors = await cursorsOfTriggers(scene.store, ['fives', 'each'])
+    const held = new Map(cursors.map(({ triggerId, open }) => [triggerId, open?.events ?? 0]))
+    return held.get('fives') === 3 && held.get('each') === 0
+  })
 })
 
 it('waits while its trigger is paused, and goes on from its own cursor', async () => {

@@ -103,6 +103,10 @@ create table trigger_cursors (
   reason text,
   -- Offsets that retention took before the trigger saw them, since it was last reset.
   lost int8 not null default 0,
+  -- What its open windows held when it was noted last, for people; once `next_offset` has moved on, they are others.
+  open_events int,
+  open_since timestamptz,
+  open_offset int8,
   updated_at timestamptz not null default now(),
   primary key (stream, partition, trigger_id),
   constraint trigger_cursors_position check (next_offset >= 0 and partition >= 0 and incarnation >= 1 and lost >= 0),

@@ -207,6 +207,7 @@ export {
   runningReplays,
 } from './queries/replays.ts'
 export { type ResetCursor, resetTrigger } from './queries/reset-trigger.ts'
+export { noteOpenWindows, type OpenWindowNote } from './queries/note-open-windows.ts'
 export { passGap, type PastGap } from './queries/pass-gap.ts'
 export { getTrigger, listTriggers, setTriggerStatus, type TriggerRow } from './queries/triggers.ts'
 export {

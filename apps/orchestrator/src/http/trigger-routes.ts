@@ -19,6 +19,7 @@ import { z } from 'zod'
 import type { ApiContext } from '../context.ts'
 import { nameOrProblem } from './name-or-problem.ts'
 import { pageOf, pageParameters } from './page.ts'
+import { wireTime } from './wire-run.ts'
 
 type ById = { Params: { id: string } }
 
@@ -79,7 +80,7 @@ export function triggerRoutes(app: FastifyInstance, context: ApiContext): void {
 }
 
 async function wireTriggers(
-  { store, endOffsets }: ApiContext,
+  { store, endOffsets, margins }: ApiContext,
   triggers: readonly TriggerRow[],
 ): Promise<WireTrigger[]> {
   const cursors = await cursorsOfTriggers(
@@ -90,18 +91,19 @@ async function wireTriggers(
   const ends = new Map(
     await Promise.all(streams.map(async (stream) => [stream, await endOffsets.of(stream)] as const)),
   )
+  const endOf = ({ stream, partition }: CursorRow) => ends.get(stream)?.get(partition) ?? null
+  const behind = cursors.filter((cursor) => cursor.nextOffset < (endOf(cursor) ?? 0))
+  const margin = await margins.of(behind.map((cursor) => ({ ...cursor, nextTs: cursor.open?.since ?? null })))
+  const marginOf = new Map(behind.map((cursor, index) => [cursor, margin[index] ?? null]))
   return triggers.map((trigger) => {
     const own = cursors.filter(({ triggerId }) => triggerId === trigger.id)
-    return wireTrigger(trigger, own, ends)
+    const wired = own.map((cursor) => wireCursor(cursor, endOf(cursor), marginOf.get(cursor) ?? null))
+    return wireTrigger(trigger, own, wired)
   })
 }
 
 /** A trigger with a stopped cursor says so itself: what stopped it is the first thing to know of it. */
-function wireTrigger(
-  trigger: TriggerRow,
-  cursors: readonly CursorRow[],
-  ends: ReadonlyMap<string, ReadonlyMap<number, number>>,
-): WireTrigger {
+function wireTrigger(trigger: TriggerRow, cursors: readonly CursorRow[], wired: WireCursor[]): WireTrigger {
   return {
     id: trigger.id,
     workflow: trigger.workflow,
@@ -117,9 +119,7 @@ function wireTrigger(
     if: trigger.filter,
     on_gap: trigger.gapPolicy,
     ...statusOf(trigger, cursors),
-    cursors: cursors.map((cursor) =>
-      wireCursor(cursor, ends.get(cursor.stream)?.get(cursor.partition) ?? null),
-    ),
+    cursors: wired,
   }
 }
 
@@ -134,8 +134,9 @@ function statusOf(
 }
 
 const wireCursor = (
-  { stream, partition, nextOffset, status, reason, lost }: CursorRow,
+  { stream, partition, nextOffset, status, reason, lost, open }: CursorRow,
   end: number | null,
+  marginMs: number | null,
 ): WireCursor => ({
   stream,
   partition,
@@ -146,7 +147,6 @@ const wireCursor = (
   status,
   reason,
   lost,
-  // Known to the trigger service alone, which holds it in memory.
-  open_window: null,
-  retention_margin_seconds: null,
+  open_window: open === null ? null : { events: open.events, since: wireTime(open.since) },
+  retention_margin_seconds: marginMs === null ? null : Math.floor(marginMs / 1_000),
 })

@@ -41,6 +41,11 @@ export class TriggerFollower extends Follower {
     return this.#windows.openWindows
   }
 
+  /** What is in its open windows. */
+  get held(): { events: number; sinceMs: number | null } {
+    return this.#windows.held
+  }
+
   override get cursor(): CursorPoint {
     return this.#windows.cursor(this.scanned)
   }

@@ -54,6 +54,7 @@ export class FakePostgres implements RunStore, CursorStore {
       status: 'live',
       reason: null,
       lost: 0,
+      open: null,
       ...row,
     }
     this.cursors.set(nameOf(cursor), cursor)

@@ -113,6 +113,13 @@ export class Windows<Event extends WindowEvent> {
     return this.#open.size
   }
 
+  /** The events in all open windows, and the log time of the first; a walk over the windows. */
+  get held(): { events: number; sinceMs: number | null } {
+    let events = 0
+    for (const window of this.#open.values()) events += window.events.length
+    return { events, sinceMs: this.#oldest()?.events[0]?.timestamp ?? null }
+  }
+
   /** Whether an event was settled before this began: what would become of it need not be asked. */
   isSettled(offset: number): boolean {
     return offset < this.#newFrom && this.#settled.at(offset) !== null

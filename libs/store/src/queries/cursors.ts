@@ -20,6 +20,8 @@ export interface CursorRow {
   reason: string | null
   /** Offsets that retention took before the trigger saw them, since it was last reset. */
   lost: number
+  /** Events in its open windows, and the log time of the first, ms since 1970; null: none, or not noted yet. */
+  open: { events: number; since: number } | null
 }
 
 export interface StoredCursor {
@@ -37,10 +39,13 @@ export interface StoredCursor {
   status: CursorStatus
   reason: string | null
   lost: number
+  open_events: number | null
+  open_since: number | null
 }
 
 export const cursorColumns = `c.trigger_id, c.stream, c.incarnation, c.partition, c.next_offset, c.done::text as done, c.revision, c.version,
-     c.last_offset, c.last_ts, c.last_id, c.status, c.reason, c.lost`
+     c.last_offset, c.last_ts, c.last_id, c.status, c.reason, c.lost,
+     case when c.open_offset = c.next_offset then c.open_events end as open_events, c.open_since`
 
 export function toCursor(row: StoredCursor): CursorRow {
   return {
@@ -58,6 +63,8 @@ export function toCursor(row: StoredCursor): CursorRow {
     status: row.status,
     reason: row.reason,
     lost: row.lost,
+    open:
+      row.open_events && row.open_since !== null ? { events: row.open_events, since: row.open_since } : null,
   }
 }
 
