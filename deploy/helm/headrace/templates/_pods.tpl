@@ -68,6 +68,7 @@ capabilities: { drop: [ALL] }
 - { name: HEADRACE_MIGRATE, value: 'off' }
 {{- else -}}
 - { name: HEADRACE_FLUSH_PROGRESS_INTERVAL, value: {{ .root.Values.triggerService.flushProgressInterval }} }
+- { name: HEADRACE_QUEUED_RUNS_MAX, value: {{ .root.Values.triggerService.queuedRunsMax | int | quote }} }
 {{- end }}
 {{- if ne .component "gateway" }}
 {{ include "headrace.databaseEnv" (dict "secret" (include "headrace.postgresSecret" .root) "key" (include "headrace.postgresUrlKey" .root)) }}
