@@ -24,6 +24,7 @@ import { problemOfKafka } from './kafka-problem.ts'
 import { createAnnounceInstance } from './orchestrator/announce-instance.ts'
 import { type AskOrchestrator, createAskOrchestrator } from './orchestrator/ask-orchestrator.ts'
 import { createOrchestratorLink } from './orchestrator/orchestrator-link.ts'
+import { createKnownBindings, type KnownBindings } from './streams/known-bindings.ts'
 import { createPublishEvents } from './produce/publish-events.ts'
 
 export interface StartGateway {
@@ -86,39 +87,49 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
   })
 
   const ask = createAskOrchestrator(config.orchestratorUrl)
-  const url = await serve(context, { config, activity, broker, ask })
+  const bindings = createKnownBindings(context, { broker, prefix: config.prefix })
+  bindings.duty.start()
+  context.onStop(async () => await bindings.duty.stop(), 'bindings')
+  const url = await serve(context, { config, activity, broker, ask, bindings })
   const announce = createAnnounceInstance({ ask, version, log, clock, metrics })
   announce.start()
   context.onStop(async () => await announce.stop(), 'instance heartbeat')
   return { url, managementUrl: management.url }
 }
 
-async function serve(
-  context: ServiceContext,
-  { config, activity, broker, ask }: StartParts & { broker: Broker; ask: AskOrchestrator },
-): Promise<string> {
-  const { log, metrics, clock } = context
-  const { prefix } = config
-  const { topics } = broker
+interface ServeParts extends StartParts {
+  broker: Broker
+  ask: AskOrchestrator
+  bindings: KnownBindings
+}
+
+/** The way of an event to Kafka, behind the routes that take it in. */
+function publishing({ log, metrics: all, onStop }: ServiceContext, parts: ServeParts) {
+  const { config, activity, broker, bindings } = parts
+  const { streams: catalog } = bindings
   const admission = createAdmission(config.inFlight)
-  const gatewayMetrics = createGatewayMetrics(metrics, admission)
-  const directory = createStreamDirectory({
-    topics,
-    prefix,
+  const metrics = createGatewayMetrics(all, admission)
+  const streams = createStreamDirectory({
+    topics: broker.topics,
+    prefix: config.prefix,
+    catalog,
+    whenKnown: async () => await bindings.whenKnown(),
     streamsMax: limits.streamsMax,
     log,
     ...config.streams,
   })
   const producer = broker.producer()
-  context.onStop(async () => await producer.close(), 'producer')
-  const publish = createPublishEvents({
-    producer,
-    streams: directory,
-    prefix,
-    metrics: gatewayMetrics,
-    activity,
-    log,
-  })
+  onStop(async () => await producer.close(), 'producer')
+  const publish = createPublishEvents({ producer, streams, catalog, metrics, activity, log })
+  return { admission, streams, publish, metrics }
+}
+
+async function serve(context: ServiceContext, parts: ServeParts): Promise<string> {
+  const { config, broker, ask, bindings } = parts
+  const { log, metrics, clock } = context
+  const { prefix } = config
+  const { streams: catalog } = bindings
+  const intake = publishing(context, parts)
   const link = createOrchestratorLink(config.orchestratorUrl)
   context.onStop(() => link.close(), 'orchestrator link')
 
@@ -131,21 +142,14 @@ async function serve(
     explain: problemOfKafka,
   })
   gatewayRoutes(app, {
-    publish: {
-      admission,
-      streams: directory,
-      publish,
-      metrics: gatewayMetrics,
-      ask,
-      now: () => clock.now(),
-      stopping: stopping.signal,
-    },
-    history: { broker, prefix },
-    eventStream: { broker, prefix, clock, log, stopping: stopping.signal },
+    publish: { ...intake, ask, now: () => clock.now(), stopping: stopping.signal },
+    history: { broker, prefix, catalog },
+    eventStream: { broker, prefix, catalog, clock, log, stopping: stopping.signal },
     streams: {
       broker,
       prefix,
-      directory,
+      directory: intake.streams,
+      bindings,
       log,
       ask,
       partitions: config.streams.partitions,

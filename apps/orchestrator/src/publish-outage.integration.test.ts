@@ -1,4 +1,4 @@
-import { type CoalescingProducer, createBroker, createStreamDirectory } from '@headrace/broker'
+import { BoundStreams, type CoalescingProducer, createBroker, createStreamDirectory } from '@headrace/broker'
 import type { Problem, WireRun } from '@headrace/schemas'
 import { createMetrics, silentLogger, systemClock } from '@headrace/service'
 import { createDatabase, eventually, type OwnKafka, readTopic, startOwnKafka } from '@headrace/testing'
@@ -35,6 +35,7 @@ async function claimed(): Promise<string> {
 test('a request of which some events could not be written writes the others once', async () => {
   const broker = createBroker({ brokers: kafka.brokers, clientId: 'test', logger: silentLogger })
   const real = broker.producer()
+  const catalog = new BoundStreams(prefix)
   let away = true
   // Of two partitions one has no leader: as the real producer tells it.
   const producer: CoalescingProducer = {
@@ -53,12 +54,13 @@ test('a request of which some events could not be written writes the others once
     streams: createStreamDirectory({
       topics: broker.topics,
       prefix,
+      catalog,
       streamsMax: 200,
       partitions: 2,
       autocreate: true,
       log: silentLogger,
     }),
-    prefix,
+    catalog,
     metrics: orchestratorMetrics(createMetrics()),
     activity: {},
   })

@@ -109,14 +109,9 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
 
   const counts = orchestratorMetrics(metrics)
   const { prefix } = config.kafka
-  const { dispatcher, admissions, watch, events, childEnds } = runParts({
-    store,
-    broker,
-    prefix,
-    counts,
-    activity,
-    ...shared,
-  })
+  const common = { store, broker, prefix, log, clock }
+  const running = runParts({ ...common, metrics, counts, activity })
+  const { dispatcher, admissions, watch, events, childEnds } = running
   const serverClock = createServerClock(store, clock)
   const { known, bindings, parts: boundStreams } = streamParts({ store, broker, prefix, ...shared })
   const { streams } = known
@@ -146,25 +141,11 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   begin(parts, onStop)
 
   const api: ApiContext = {
-    store,
-    broker,
-    prefix,
-    log,
-    clock,
+    ...common,
     serverClock,
     events,
     delayed,
-    deadLetters: createDeadLetterDesk({
-      store,
-      broker,
-      producer,
-      prefix,
-      streams,
-      serverClock,
-      events,
-      log,
-      clock,
-    }),
+    deadLetters: createDeadLetterDesk({ ...common, producer, streams, serverClock, events }),
     endOffsets: createEndOffsets(broker, streams, clock),
     margins: createRetentionMargins({ broker, streams, clock, log }),
     known,

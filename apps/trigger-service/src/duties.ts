@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type Broker, deadLettersTopic } from '@headrace/broker'
+import { type Broker, deadLettersTopic, type StreamCatalog } from '@headrace/broker'
 import { createDuty, type Duty, type ServiceContext, version } from '@headrace/service'
 import { RepeatSweep } from './repeats/sweep.ts'
 import { beatInstance, type ServerClock, type Store } from '@headrace/store'
@@ -21,7 +21,14 @@ export function createDuties(
     broker,
     serverClock,
     prefix,
-  }: { store: Store; broker: Broker; serverClock: ServerClock; prefix: string },
+    streams,
+  }: {
+    store: Store
+    broker: Broker
+    serverClock: ServerClock
+    prefix: string
+    streams: Pick<StreamCatalog, 'topicOf'>
+  },
 ): Duty[] {
   const { log, clock, metrics } = context
   const id = randomUUID()
@@ -43,7 +50,7 @@ export function createDuties(
       metrics,
       runOnce: async () => await serverClock.refresh(),
     }),
-    new RepeatSweep(context, { store, broker, prefix }).duty,
+    new RepeatSweep(context, { store, broker, streams }).duty,
     createDuty({
       name: 'trigger-service.dead-letters-topic',
       everyMs: DEAD_LETTERS_EVERY_MS,

@@ -1,6 +1,13 @@
 export { type Broker, createBroker } from './broker.ts'
 export type { BrokerConfig, BrokerLogger, SaslOptions, TopicSettings } from './broker-config.ts'
 export { BrokerError, LinkError } from './broker-error.ts'
+export {
+  type ConfigReader,
+  createConfigReader,
+  ensureConfigTopic,
+  writeSettings,
+} from './config-topic/config-topic.ts'
+export type { Setting, SettingKind } from './config-topic/setting.ts'
 export type {
   ConsumerState,
   LanedConsumer,
@@ -28,6 +35,7 @@ export {
   partitionKey,
   type TopicPartitions,
 } from './records.ts'
+export { BoundStreams, type StreamCatalog } from './topics/bound-streams.ts'
 export { murmur2, partitionFor } from './topics/partition-for.ts'
 export {
   createStreamDirectory,

@@ -25,6 +25,20 @@ export interface EventRecord {
   readonly traceparent: string | null
   /** True when the id came from outside and repeats of it must be recognised. */
   readonly dedup: boolean
+  /** Of an event of an external stream only: what its record says beside the event. */
+  readonly external?: ExternalFacts
+}
+
+/** What a record that Headrace did not write says beside the event it is read as. */
+export interface ExternalFacts {
+  /** Its headers as text; of one that was given twice, the last. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Its headers that are no UTF-8, in base64; null where all are. */
+  readonly headersBase64: Readonly<Record<string, string>> | null
+  /** Its key where that is no UTF-8, or is to be taken for bytes; the event's `key` is null then. */
+  readonly keyBase64: string | null
+  /** It has no value: what has its key is deleted. `data` is null. */
+  readonly tombstone: boolean
 }
 
 /** An event as handlers, history and server-sent events show it (docs/api.md). */
@@ -39,6 +53,11 @@ export interface WireEvent {
   partition: number
   sequence_id: number
   created_at: string
+  /** These four on events of external streams only. */
+  headers?: Readonly<Record<string, string>>
+  headers_base64?: Readonly<Record<string, string>>
+  key_base64?: string | null
+  tombstone?: boolean
 }
 
 /** An event inside a triggered run's input: `{"events":[…]}`. */

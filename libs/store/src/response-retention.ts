@@ -32,8 +32,8 @@ const floorQuery = `select least(
  * log times may go backwards there; between partitions it is the log time.
  */
 const keepLatest = (partition: string): string =>
-  `insert into latest_responses as l (topic, log_time, stream, incarnation, partition, sequence_id, id, source, event_type, key, data, traceparent)
-   select r.topic, r.log_time, r.stream, r.incarnation, r.partition, r.sequence_id, r.id, r.source, r.event_type, r.key, r.data, r.traceparent
+  `insert into latest_responses as l (topic, log_time, stream, incarnation, partition, sequence_id, id, source, event_type, key, data, traceparent, external)
+   select r.topic, r.log_time, r.stream, r.incarnation, r.partition, r.sequence_id, r.id, r.source, r.event_type, r.key, r.data, r.traceparent, r.external
    from (select distinct on (topic) * from (
            select distinct on (topic, stream, incarnation, partition) topic, log_time, stream, incarnation, partition, sequence_id
            from ${partition} order by topic, stream, incarnation, partition, sequence_id desc) ends
@@ -42,7 +42,8 @@ const keepLatest = (partition: string): string =>
    order by r.topic
    on conflict (topic) do update set log_time = excluded.log_time, stream = excluded.stream, incarnation = excluded.incarnation,
      partition = excluded.partition, sequence_id = excluded.sequence_id, id = excluded.id, source = excluded.source,
-     event_type = excluded.event_type, key = excluded.key, data = excluded.data, traceparent = excluded.traceparent
+     event_type = excluded.event_type, key = excluded.key, data = excluded.data, traceparent = excluded.traceparent,
+     external = excluded.external
    where case when (l.stream, l.incarnation, l.partition) = (excluded.stream, excluded.incarnation, excluded.partition)
      then l.sequence_id < excluded.sequence_id
      else (l.log_time, l.incarnation) < (excluded.log_time, excluded.incarnation) end`
@@ -62,12 +63,12 @@ export async function dropOldResponses(store: Store): Promise<string[]> {
     }
     if (await dropPartition(store, { table: 'responses', name, detachPending }, keep)) dropped.push(name)
   }
-  await dropOldLatest(store)
   await dropRemains(
     store,
     'responses',
     (name) => partitionEnd('responses', partitionStart('responses', name) ?? Infinity) <= floorMs,
   )
+  await dropOldLatest(store)
   return dropped
 }
 

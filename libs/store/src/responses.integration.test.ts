@@ -41,6 +41,7 @@ const response = (changes: Partial<ResponseRow> = {}): ResponseRow => ({
   key: null,
   data: '{"a":"\\u0000"}',
   traceparent: null,
+  external: null,
   ...changes,
 })
 const insert = async (...rows: ResponseRow[]): Promise<void> =>

@@ -7,6 +7,7 @@ import { openScene, type Scene } from './fixtures/scene.ts'
 import { admitStatement, heldKeysStatement } from './queries/admit-runs.ts'
 import { nextDelayedStatement, releaseDelayedStatement } from './queries/release-delayed-runs.ts'
 import { retriesStatement, retryStatement } from './queries/retry-runs.ts'
+import { resumeUnfitStatement } from './queries/resume-unfit-runs.ts'
 import { cancelStatement, pauseStatement, resumeStatement } from './queries/steer-runs.ts'
 import { nextTimeOutStatement, timeOutRunsStatement } from './queries/time-out-runs.ts'
 import { newRunIds } from './run-id.ts'
@@ -19,6 +20,8 @@ const delayed = /^runs_\d{8}_run_at_idx$/
 /** Of a key: what is under way is counted, what is held is taken in its order. */
 const admitted = /^runs_\d{8}_workflow_concurrency_key_idx$/
 const held = /^runs_\d{8}_workflow_concurrency_key_created_at_/
+/** Paused by their workers. */
+const unfit = /^runs_\d{8}_workflow_idx\d*$/
 const expiring = /^runs_\d{8}_expires_at_idx$/
 
 /** `ranges`: indexes that may be walked, because their predicate leaves only what is looked for. */
@@ -29,6 +32,7 @@ const statements: { statement: Statement; values: PlanValue[]; lookups: RegExp[]
     lookups: [key],
     ranges: [],
   })),
+  { statement: resumeUnfitStatement, values: [8_000], lookups: [key], ranges: [unfit] },
   { statement: retryStatement, values: [ids, ids, ids], lookups: [key, waitsOfRun], ranges: [] },
   { statement: retriesStatement, values: [ids], lookups: [key], ranges: [] },
   { statement: timeOutRunsStatement, values: [1_000], lookups: [key], ranges: [expiring] },

@@ -15,6 +15,7 @@ export {
   type OwnServer,
 } from './own-server.ts'
 export { readTopic, type LogRecord } from './read-topic.ts'
+export { type ForeignRecord, sendForeign } from './send-foreign.ts'
 export {
   REPOSITORY,
   startHeadrace,

@@ -1,4 +1,5 @@
 import { BrokerError, type IncomingRecord, type RangeChunk, type ReadRange } from '@headrace/broker'
+import { decodeEvent } from '@headrace/core'
 import { systemClock } from '@headrace/service'
 import { expect, test } from 'vitest'
 import { type FollowItem, followStream } from './follow-stream.ts'
@@ -61,6 +62,7 @@ async function follow(broker: ReturnType<typeof brokerOf>, from: [number, number
     broker,
     ends: broker.ends,
     stream: 'a',
+    decode: decodeEvent,
     topic: 't',
     filter: { matchesTopic: () => true, key: null, eventType: null, from: null, to: null },
     from: new Map(from),

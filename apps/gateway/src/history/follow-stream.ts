@@ -1,5 +1,5 @@
 import { type Broker, BrokerError } from '@headrace/broker'
-import { decodeEvent } from '@headrace/core'
+import type { DecodeRecord } from '@headrace/core'
 import type { Clock } from '@headrace/service'
 import { mergeRecords } from './merged-records.ts'
 import { type HistoryEvent, type HistoryFilter, passes, shown } from './scan-history.ts'
@@ -18,6 +18,7 @@ export interface FollowStream {
   broker: Pick<Broker, 'readRange' | 'offsets'>
   ends: StreamEnds
   stream: string
+  decode: DecodeRecord
   topic: string
   filter: HistoryFilter
   from: StreamPosition
@@ -68,7 +69,7 @@ async function* cutBack(
 }
 
 async function* readUpTo(
-  { broker, stream, topic, filter, signal }: FollowStream,
+  { broker, stream, decode, topic, filter, signal }: FollowStream,
   position: Map<number, number>,
   ends: ReadonlyMap<number, number>,
 ): AsyncGenerator<FollowItem, void, undefined> {
@@ -84,7 +85,7 @@ async function* readUpTo(
   for (let found = await records.next(); found !== null; found = await records.next()) {
     yield* gaps.splice(0).map((gap): FollowItem => ({ kind: 'gap', ...gap, position }))
     const { partition, record } = found
-    const decoded = decodeEvent(stream, { partition, ...record })
+    const decoded = decode(stream, { partition, ...record })
     position.set(partition, record.offset + 1)
     if (decoded.kind === 'event' && passes(decoded.event, filter))
       yield { kind: 'event', event: shown(decoded.event, record.headers), position }

@@ -1,4 +1,5 @@
 import type { IncomingRecord, RangeChunk, ReadRange } from '@headrace/broker'
+import { decodeEvent } from '@headrace/core'
 import { describe, expect, test } from 'vitest'
 import { mergeRecords } from './merged-records.ts'
 import { PAGE_BYTES_MAX, SCAN_MS_MAX, SCAN_RECORDS_MAX, scanHistory } from './scan-history.ts'
@@ -88,6 +89,7 @@ describe('a scan of history', () => {
 
   test('ends its page at the limit of records when nothing matches', async () => {
     const page = await scanHistory({
+      decode: decodeEvent,
       stream: 'a',
       records: endless({ count: 0 }),
       filter: { ...everything, matchesTopic: () => false },
@@ -100,6 +102,7 @@ describe('a scan of history', () => {
   test('ends its page at the limit of time, but never without having read something', async () => {
     let now = 0
     const page = await scanHistory({
+      decode: decodeEvent,
       stream: 'a',
       records: endless({ count: 0 }),
       filter: everything,
@@ -116,6 +119,7 @@ describe('a scan of history', () => {
       next: async () => await Promise.resolve({ partition: 0, record: large }),
     }
     const page = await scanHistory({
+      decode: decodeEvent,
       stream: 'a',
       records,
       filter: everything,
@@ -130,6 +134,7 @@ describe('a scan of history', () => {
     const bad = { ...record(1, 0), value: Buffer.from('{') }
     const records = merge(logOf({ 0: [record(0, 0), bad, record(2, 0)] }), [[0, { next: 0, end: 3 }]])
     const page = await scanHistory({
+      decode: decodeEvent,
       stream: 'a',
       records,
       filter: everything,

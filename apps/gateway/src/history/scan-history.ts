@@ -1,4 +1,4 @@
-import { decodeEvent, toWireEvent } from '@headrace/core'
+import { type DecodeRecord, toWireEvent } from '@headrace/core'
 import type { EventRecord, WireEvent } from '@headrace/schemas'
 import type { MergedRecords } from './merged-records.ts'
 
@@ -33,6 +33,7 @@ export const PAGE_BYTES_MAX = 8 * 1024 * 1024
 
 export interface HistoryScan {
   stream: string
+  decode: DecodeRecord
   records: MergedRecords
   filter: HistoryFilter
   /** Events of a page. */
@@ -43,6 +44,7 @@ export interface HistoryScan {
 
 export async function scanHistory({
   stream,
+  decode,
   records,
   filter,
   limit,
@@ -56,9 +58,9 @@ export async function scanHistory({
     const found = await records.next()
     if (found === null) return { ...page, atEnd: true }
     page.scanned += 1
-    const decoded = decodeEvent(stream, { partition: found.partition, ...found.record })
+    const decoded = decode(stream, { partition: found.partition, ...found.record })
     if (decoded.kind === 'unreadable') page.unreadable += 1
-    else if (passes(decoded.event, filter)) {
+    else if (decoded.kind === 'event' && passes(decoded.event, filter)) {
       page.events.push(shown(decoded.event, found.record.headers))
       bytes += found.record.bytes
     }
@@ -81,6 +83,8 @@ export function passes(
 }
 
 export function shown(event: EventRecord, headers: Readonly<Record<string, Buffer>>): HistoryEvent {
+  // Of an external stream they are fields of the event already, the same for whoever sees it.
+  if (event.external !== undefined) return { ...toWireEvent(event), headers: { ...event.external.headers } }
   const text = Object.entries(headers).map(([name, value]) => [name, value.toString('utf8')])
   return { ...toWireEvent(event), headers: Object.fromEntries(text) as Record<string, string> }
 }

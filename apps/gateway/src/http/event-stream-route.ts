@@ -1,9 +1,9 @@
 import { PassThrough } from 'node:stream'
-import { type Broker, eventsTopic } from '@headrace/broker'
+import type { Broker, StreamCatalog } from '@headrace/broker'
 import { type FieldFault, ProblemError } from '@headrace/schemas'
 import { type Clock, codeOf, type Logger } from '@headrace/service'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { followStream } from '../history/follow-stream.ts'
+import { type FollowStream, followStream } from '../history/follow-stream.ts'
 import { type FollowQuery, parseFollowQuery } from '../history/history-query.ts'
 import { createStreamEnds, type StreamEnds } from '../history/stream-ends.ts'
 import {
@@ -20,6 +20,7 @@ import { streamProblem } from './stream-problem.ts'
 export interface EventStreamParts {
   broker: Pick<Broker, 'readRange' | 'offsets' | 'stableEnds' | 'offsetsForTime'>
   prefix: string
+  catalog: Pick<StreamCatalog, 'topicOf' | 'decode'>
   clock: Clock
   log: Logger
   /** Aborted when the gateway stops: readers connect again, elsewhere. */
@@ -73,12 +74,13 @@ interface Following {
 
 /** Answers at once; what follows is written for as long as the reader stays. */
 function follow(reply: FastifyReply, { query, from, ends, parts, gone, left }: Following): PassThrough {
-  const { broker, prefix, clock, log } = parts
+  const { broker, catalog, clock, log } = parts
   const { stream, filter } = query
   const signal = AbortSignal.any([gone, parts.stopping])
   const out = new PassThrough()
-  const topic = eventsTopic(prefix, stream).name
-  const items = followStream({ broker, ends, stream, topic, filter, from, clock, signal })
+  const topic = catalog.topicOf(stream)
+  const decode: FollowStream['decode'] = (of, record) => catalog.decode(of, record)
+  const items = followStream({ broker, decode, ends, stream, topic, filter, from, clock, signal })
   const idOf = (position: StreamPosition) => encodeStreamPosition(stream, position)
   const problemOf = (error: unknown): ProblemError => {
     const known = error instanceof ProblemError ? error : problemOfKafka(error)
@@ -115,10 +117,10 @@ function follow(reply: FastifyReply, { query, from, ends, parts, gone, left }: F
 async function startOf(
   request: FastifyRequest,
   { stream, from }: FollowQuery,
-  { broker, prefix }: EventStreamParts,
+  { broker, prefix, catalog }: EventStreamParts,
 ): Promise<StreamPosition> {
   if (!isStreamName(prefix, stream)) throw noStream(stream)
-  const topic = eventsTopic(prefix, stream).name
+  const topic = catalog.topicOf(stream)
   const ask = async (): Promise<StreamPosition> => {
     const ends = await broker.stableEnds(topic)
     if (from === 'latest') return ends

@@ -1,5 +1,5 @@
-import { type Broker, eventsTopic, readRecord } from '@headrace/broker'
-import { decodeEvent } from '@headrace/core'
+import { type Broker, readRecord, type StreamCatalog } from '@headrace/broker'
+import type { DecodeRecord } from '@headrace/core'
 import { noQuery, parseQuery } from '@headrace/http'
 import { ProblemError } from '@headrace/schemas'
 import type { FastifyInstance } from 'fastify'
@@ -14,6 +14,7 @@ import { streamProblem } from './stream-problem.ts'
 export interface HistoryParts {
   broker: Pick<Broker, 'readRange' | 'offsets' | 'offsetsForTime'>
   prefix: string
+  catalog: Pick<StreamCatalog, 'topicOf' | 'decode'>
 }
 
 /** Each holds some MiB and a share of the brokers' disks; reading history must not slow publishing. */
@@ -57,17 +58,18 @@ export function historyRoutes(parts: HistoryParts) {
   }
 }
 
-async function listEvents(query: HistoryQuery, { broker, prefix }: HistoryParts): Promise<object> {
+async function listEvents(query: HistoryQuery, { broker, prefix, catalog }: HistoryParts): Promise<object> {
   const { stream, filter, limit, mark, position } = query
   if (!isStreamName(prefix, stream)) throw noStream(stream)
-  const topic = eventsTopic(prefix, stream).name
+  const topic = catalog.topicOf(stream)
   const reading = new AbortController()
   const spans =
     position?.spans ??
     (await streamProblem(stream, withinDeadline(firstSpans(broker, topic, filter), ASK_MS_MAX)))
   const records = mergeRecords({ broker, topic, spans, signal: reading.signal })
   try {
-    const scan = scanHistory({ stream, records, filter, limit, monotonic: () => performance.now() })
+    const decode: DecodeRecord = (of, record) => catalog.decode(of, record)
+    const scan = scanHistory({ stream, decode, records, filter, limit, monotonic: () => performance.now() })
     const page = await streamProblem(stream, withinDeadline(scan, READ_MS_MAX))
     const rest = records.rest()
     const nextCursor =
@@ -111,23 +113,26 @@ interface EventParams {
 
 const wholeNumber = /^(0|[1-9][0-9]{0,14})$/
 
-async function findEvent(params: EventParams, { broker, prefix }: HistoryParts): Promise<HistoryEvent> {
+async function findEvent(
+  params: EventParams,
+  { broker, prefix, catalog }: HistoryParts,
+): Promise<HistoryEvent> {
   const { stream, partition: partitionText, sequence_id: sequenceText } = params
   const where = `${stream}/${partitionText}/${sequenceText}`
   if (!wholeNumber.test(partitionText) || !wholeNumber.test(sequenceText))
     throw new ProblemError('event_not_found', `${where} is not the position of an event`)
   if (!isStreamName(prefix, stream)) throw noStream(stream)
   const [partition, offset] = [Number(partitionText), Number(sequenceText)]
-  const topic = eventsTopic(prefix, stream).name
+  const topic = catalog.topicOf(stream)
   const reading = new AbortController()
   const read = readRecord(broker, { topic, partition, offset, signal: reading.signal })
   const record = await streamProblem(stream, withinDeadline(read, ASK_MS_MAX)).finally(() => reading.abort())
   if (record === null)
     throw new ProblemError('event_not_found', `There is no event at ${where}, or it was removed by retention`)
-  const decoded = decodeEvent(stream, { partition, ...record })
+  const decoded = catalog.decode(stream, { partition, ...record })
   if (decoded.kind === 'event') return shown(decoded.event, record.headers)
   throw new ProblemError(
     'event_not_found',
-    `The record at ${where} is no event (${decoded.reason}): ${decoded.detail}`,
+    `The record at ${where} is no event${decoded.kind === 'skipped' ? '' : ` (${decoded.reason})`}: ${decoded.detail}`,
   )
 }

@@ -1,3 +1,4 @@
+import { BoundStreams } from '@headrace/broker'
 import { createAuthorize, createHttpServer } from '@headrace/http'
 import { createMetrics, silentLogger } from '@headrace/service'
 import { expect, test } from 'vitest'
@@ -24,6 +25,7 @@ test('a stream that is deleted while the list is made is left out of it, and alo
   const parts = {
     broker: { topics, offsets: () => Promise.resolve(new Map([[0, { low: 0, high: 7 }]])) },
     prefix: 'p',
+    bindings: { streams: new BoundStreams('p') },
     ask: { get: () => Promise.resolve(null) },
   } as unknown as StreamParts
   await app.register(streamRoutes(parts))

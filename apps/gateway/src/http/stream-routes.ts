@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { withinDeadline } from '../kafka-deadline.ts'
 import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
 import { readTriggers } from '../orchestrator/read-triggers.ts'
+import { bindStream, type BindStreamParts, isBinding, unbindStream } from '../streams/bind-stream.ts'
 import { putStream, type PutStreamParts, putStreamSchema } from '../streams/put-stream.ts'
 import {
   isStreamName,
@@ -16,7 +17,7 @@ import {
   type StreamOnKafka,
 } from '../streams/read-streams.ts'
 
-export interface StreamParts extends PutStreamParts {
+export interface StreamParts extends PutStreamParts, BindStreamParts {
   broker: Pick<Broker, 'topics' | 'offsets'>
   directory: StreamDirectory
   ask: AskOrchestrator
@@ -58,8 +59,7 @@ export function streamRoutes(parts: StreamParts) {
       async handler(request, reply) {
         parseQuery(noQuery, request.query)
         const { stream } = request.params
-        const wanted = parseOrProblem(putStreamSchema, request.body ?? {})
-        const made = await withinDeadline(putStream(stream, wanted, parts), CHANGE_MS_MAX)
+        const made = await withinDeadline(put(stream, request, parts), CHANGE_MS_MAX)
         const found = await describeOne(stream, request, parts)
         reply.code(made ? 201 : 200)
         return found
@@ -70,16 +70,28 @@ export function streamRoutes(parts: StreamParts) {
       url,
       config: { scope: 'admin' },
       async handler(request, reply) {
-        await deleteStream(request.params.stream, parseQuery(deleteQuery, request.query), parts)
+        const { confirm } = parseQuery(deleteQuery, request.query)
+        await deleteStream(request, confirm, parts)
         reply.code(204)
       },
     })
   }
 }
 
+/** Whether it is new. */
+async function put(stream: string, { body, headers }: FastifyRequest, parts: StreamParts): Promise<boolean> {
+  const { authorization } = headers
+  if (isBinding(body)) return await bindStream(stream, body, { ...parts, authorization })
+  const wanted = parseOrProblem(putStreamSchema, body ?? {})
+  const bound = parts.bindings.streams.bindingOf(stream)
+  if (bound === null) return await putStream(stream, wanted, parts)
+  const detail = `the stream ${stream} is bound to the Kafka topic ${bound.rule.kafka_topic}, which others rule: change it there`
+  throw new ProblemError('stream_exists', detail)
+}
+
 async function listStreams(request: FastifyRequest, parts: StreamParts): Promise<WireList<WireStream>> {
   const { limit, cursor } = parseQuery(listQuery, request.query)
-  const names = await withinDeadline(streamNames(parts), ASK_MS_MAX)
+  const names = await withinDeadline(streamNames(onKafka(parts)), ASK_MS_MAX)
   const behind = cursor === undefined ? names : names.filter((name) => name > cursor)
   const page = behind.slice(0, limit)
   const last = page.at(-1)
@@ -102,7 +114,9 @@ async function describe(
   request: FastifyRequest,
   parts: StreamParts,
 ): Promise<WireStream[]> {
-  const reading = Promise.all(streams.map(async (stream) => await readStream(stream, parts).catch(absent)))
+  const reading = Promise.all(
+    streams.map(async (stream) => await readStream(stream, onKafka(parts)).catch(absent)),
+  )
   const { authorization } = request.headers
   const [found, triggers, waited] = await Promise.all([
     withinDeadline(reading, ASK_MS_MAX),
@@ -116,6 +130,8 @@ async function describe(
     waited: waited === null ? null : waited.has(stream.name),
   }))
 }
+
+const onKafka = ({ broker, prefix, bindings }: StreamParts) => ({ broker, prefix, catalog: bindings.streams })
 
 function absent(error: unknown): null {
   if (error instanceof ProblemError && error.code === 'stream_not_found') return null
@@ -143,17 +159,23 @@ async function waitedStreams(
 }
 
 async function deleteStream(
-  stream: string,
-  { confirm }: { confirm?: string | undefined },
-  { broker, prefix, directory, log, topics }: StreamParts,
+  { params, headers }: FastifyRequest<Named>,
+  confirm: string | undefined,
+  parts: StreamParts,
 ): Promise<void> {
+  const { stream } = params
+  const { broker, prefix, directory, log, topics, bindings } = parts
   if (confirm !== stream) {
-    const detail = `must repeat the name of the stream: ?confirm=${stream.slice(0, 200)}; its events are removed for good`
+    const detail = `must repeat the name of the stream: ?confirm=${stream.slice(0, 200)}; the events of a stream of Headrace's own are removed for good`
     throw new ProblemError('invalid_query', `?confirm: ${detail}`, {
       errors: [{ pointer: '?confirm', code: 'invalid_query', detail }],
     })
   }
   if (!isStreamName(prefix, stream)) throw noStream(stream)
+  if (bindings.streams.bindingOf(stream) !== null) {
+    const { authorization } = headers
+    return await withinDeadline(unbindStream(stream, { ...parts, authorization }), CHANGE_MS_MAX)
+  }
   const topic = eventsTopic(prefix, stream).name
   const { failed } = await withinDeadline(broker.topics.describe([topic]), ASK_MS_MAX)
   if (failed.get(topic) === 'unknown_topic') throw noStream(stream)

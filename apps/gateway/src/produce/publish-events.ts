@@ -1,10 +1,10 @@
 import {
   type CoalescingProducer,
-  eventsTopic,
   type OutgoingRecord,
+  type StreamCatalog,
   type StreamDirectory,
 } from '@headrace/broker'
-import { crashPoint } from '@headrace/core'
+import { crashPoint, STREAM_HEADER } from '@headrace/core'
 import { type Activity, limited, type Logger } from '@headrace/service'
 import type { PreparedEvent } from '../ingest/prepare-events.ts'
 import type { GatewayMetrics } from '../gateway-metrics.ts'
@@ -13,7 +13,7 @@ import { eventOutcome, type EventOutcome } from './event-outcome.ts'
 export interface PublisherParts {
   producer: CoalescingProducer
   streams: StreamDirectory
-  prefix: string
+  catalog: Pick<StreamCatalog, 'bindingOf' | 'topicOf'>
   metrics: GatewayMetrics
   activity: Activity
   log: Logger
@@ -37,26 +37,19 @@ export type PublishEvents = (events: readonly PreparedEvent[], deadlineMs: numbe
 export function createPublishEvents({
   producer,
   streams,
-  prefix,
+  catalog,
   metrics,
   activity,
   log,
 }: PublisherParts): PublishEvents {
   const failures = limited(log, 'events.not_written', SAY_EVERY_MS)
-  const topicByStream = new Map<string, string>()
-  const topicOf = (stream: string): string => {
-    let topic = topicByStream.get(stream)
-    if (topic === undefined) {
-      topic = eventsTopic(prefix, stream).name
-      topicByStream.set(stream, topic)
-    }
-    return topic
-  }
 
   return async (events, deadlineMs) => {
     const records = events.map(({ stream, record }): OutgoingRecord => {
-      const { key, value, headers } = record
-      return { topic: topicOf(stream), partition: null, key, value, headers }
+      const { key, value } = record
+      const isBound = catalog.bindingOf(stream) !== null
+      const headers = isBound ? { ...record.headers, [STREAM_HEADER]: stream } : record.headers
+      return { topic: catalog.topicOf(stream), partition: null, key, value, headers }
     })
     crashPoint('gateway.before-produce')
     const began = performance.now()

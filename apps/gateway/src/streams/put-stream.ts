@@ -37,8 +37,8 @@ export interface PutStreamParts {
 }
 
 /**
- * Makes the stream, or changes its retention. Its number of partitions is for life: with another number the events of
- * a key would go to another partition, and their order would be lost. Returns whether it was made.
+ * Makes the stream, or changes its retention and raises its number of partitions. Returns whether it was made. With
+ * another number the events of a key may go to another partition: between those before and those after there is no order.
  */
 export async function putStream(stream: string, wanted: PutStream, parts: PutStreamParts): Promise<boolean> {
   const { broker, prefix, log } = parts
@@ -72,18 +72,21 @@ async function change(
   { partitions, retention }: PutStream,
   { broker, prefix, topics, existing, log }: PutStreamParts & { existing: number | null },
 ): Promise<void> {
-  if (existing !== null && partitions !== undefined && partitions !== existing) {
-    const detail = `the stream ${stream} has ${existing} partitions, and their number is for life: it decides where the events of a key go`
+  if (existing !== null && partitions !== undefined && partitions < existing) {
+    const detail = `the stream ${stream} has ${existing} partitions: Kafka takes none away, they can only be raised`
     throw new ProblemError('stream_exists', detail)
   }
-  if (retention === undefined) return
+  const isGrown = existing !== null && partitions !== undefined && partitions > existing
+  if (retention === undefined && !isGrown) return
   if (topics !== 'create') {
     const detail = `the stream ${stream} exists, and HEADRACE_KAFKA_TOPICS=${topics} forbids to change it here`
     throw new ProblemError('stream_exists', detail)
   }
-  await broker.topics.alterConfigs(eventsTopic(prefix, stream).name, { 'retention.ms': String(retention) })
+  const topic = eventsTopic(prefix, stream).name
+  if (retention !== undefined) await broker.topics.alterConfigs(topic, { 'retention.ms': String(retention) })
+  if (isGrown) await broker.topics.growTopic(topic, partitions)
   log.info(
-    { event: 'stream.changed', stream, retention_ms: retention },
-    `stream ${stream} has a new retention`,
+    { event: 'stream.changed', stream, retention_ms: retention, partitions },
+    `stream ${stream} was changed`,
   )
 }

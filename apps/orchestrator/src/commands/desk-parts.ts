@@ -20,12 +20,15 @@ export interface DeskPartsOptions {
 
 /** The desk with all it stands on. Its producer is its own: no task waits behind an event of a run. */
 export function deskOf({ config, activity, api, counts, waiting }: DeskPartsOptions): CommandDesk {
-  const { store, broker, events, prefix, log, clock, serverClock } = api
+  const { store, broker, events, prefix, known, log, clock, serverClock } = api
+  const { streams: catalog } = known
   const { timers, selfRead, looks, pending } = waiting
   const queues = createWorkerQueues(store)
   const streams = createStreamDirectory({
     topics: broker.topics,
     prefix,
+    catalog,
+    whenKnown: async () => await known.refresh(),
     streamsMax: limits.streamsMax,
     partitions: config.kafka.streamPartitions,
     autocreate: config.kafka.streamAutocreate,
@@ -33,7 +36,7 @@ export function deskOf({ config, activity, api, counts, waiting }: DeskPartsOpti
   })
   const producer = broker.producer()
   const metrics = counts
-  const publisher = createPublisher({ store, producer, streams, prefix, metrics, activity, log, clock })
+  const publisher = createPublisher({ store, producer, streams, catalog, metrics, activity, log, clock })
   const lookbackMs = limits.lookbackMsDefault
   return createCommandDesk({
     store,

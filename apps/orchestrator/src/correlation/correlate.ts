@@ -1,5 +1,5 @@
 import type { IncomingRecord } from '@headrace/broker'
-import { checkpoint, crashPoint, decodeResponse, type ResponseRecord } from '@headrace/core'
+import { checkpoint, crashPoint, decodeResponse, type ResponseRecord, toWireFacts } from '@headrace/core'
 import {
   answerFromResponses,
   type FilterMatch,
@@ -133,7 +133,19 @@ const refusal = (
 })
 
 function rowOf({ event, incarnation, data }: ResponseRecord): ResponseRow {
-  const { topic, stream, partition, sequenceId, id, source, eventType, key, traceparent, createdAt } = event
+  const {
+    topic,
+    stream,
+    partition,
+    sequenceId,
+    id,
+    source,
+    eventType,
+    key,
+    traceparent,
+    createdAt,
+    external,
+  } = event
   return {
     topic,
     logTimeMs: createdAt,
@@ -147,6 +159,7 @@ function rowOf({ event, incarnation, data }: ResponseRecord): ResponseRow {
     key,
     data,
     traceparent,
+    external: external === undefined ? null : JSON.stringify(toWireFacts(external)),
   }
 }
 

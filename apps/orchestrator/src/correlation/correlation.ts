@@ -10,6 +10,7 @@ import {
 } from '@headrace/store'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
+import type { KnownBindings } from '../streams/known-bindings.ts'
 import type { Looks } from '../waits/looks.ts'
 import type { SelfRead } from '../waits/self-read.ts'
 import { correlate } from './correlate.ts'
@@ -22,6 +23,7 @@ export interface CorrelationOptions {
   store: Store
   broker: Broker
   prefix: string
+  known: KnownBindings
   serverClock: ServerClock
   /** Of a stream that is waited on before it has a Kafka topic. */
   streamPartitions: number
@@ -48,7 +50,8 @@ const COUNT_EVERY_MS = 10_000
 const RETENTION_EVERY_MS = 600_000
 
 export function createCorrelation(options: CorrelationOptions): Correlation {
-  const { store, broker, prefix, log, clock, counts } = options
+  const { store, broker, prefix, known, log, clock, counts } = options
+  const catalog = known.streams
   const setAside = createSetAside({
     producer: broker.producer(),
     prefix,
@@ -61,13 +64,15 @@ export function createCorrelation(options: CorrelationOptions): Correlation {
   const streams = createStreamDirectory({
     topics: broker.topics,
     prefix,
+    catalog,
+    whenKnown: async () => await known.refresh(),
     streamsMax: limits.streamsMax,
     partitions: options.streamPartitions,
     // As for a stream that a trigger names.
     autocreate: true,
     log,
   })
-  const opening = createOpening({ ...options, streams })
+  const opening = createOpening({ ...options, catalog, streams })
   return {
     parts: [
       createCorrelator({
@@ -75,7 +80,7 @@ export function createCorrelation(options: CorrelationOptions): Correlation {
         correlate: async (chunk, signal) => await correlate(correlating, chunk, signal),
       }),
       opening,
-      createTimeOuts(options),
+      createTimeOuts({ ...options, catalog }),
       openWaitsGauge(options),
       createDuty({
         name: 'responses.retention',

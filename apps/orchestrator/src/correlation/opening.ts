@@ -1,4 +1,10 @@
-import { type Broker, BrokerError, eventsTopic, responsesTopic, StreamsRefusedError } from '@headrace/broker'
+import {
+  type Broker,
+  BrokerError,
+  responsesTopic,
+  type StreamCatalog,
+  StreamsRefusedError,
+} from '@headrace/broker'
 import type { StreamDirectory } from '@headrace/broker'
 import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
 import {
@@ -17,6 +23,7 @@ export interface OpeningOptions {
   store: Store
   broker: Pick<Broker, 'offsets'>
   prefix: string
+  catalog: Pick<StreamCatalog, 'topicOf'>
   /** Makes the Kafka topic of a stream that is waited on before it has one, where that is allowed. */
   streams: Pick<StreamDirectory, 'ensure' | 'forget'>
   selfRead: SelfRead
@@ -125,10 +132,10 @@ const nameOf = ({ stream, projectedFrom }: StreamToOpen): string => `${stream} $
 
 /** On every partition that the stream has; one that comes later is projected from its beginning. */
 async function isProjected(
-  { broker, prefix, streams, log }: OpeningOptions,
+  { broker, catalog, streams, log }: OpeningOptions,
   { stream, projected, known }: StreamToOpen,
 ): Promise<boolean> {
-  const topic = eventsTopic(prefix, stream).name
+  const topic = catalog.topicOf(stream)
   try {
     const there = new Set(projected)
     return [...(await broker.offsets(topic)).keys()].every((partition) => there.has(partition))

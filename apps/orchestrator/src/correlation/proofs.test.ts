@@ -1,4 +1,4 @@
-import { BrokerError, partitionFor } from '@headrace/broker'
+import { BoundStreams, BrokerError, partitionFor } from '@headrace/broker'
 import type { DueWait, ProjectionCursor } from '@headrace/store'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { Proofs, type Verdict } from './proofs.ts'
@@ -42,6 +42,7 @@ class World {
   nowMs = 0
   readonly proofs = new Proofs({
     prefix: 'h',
+    catalog: new BoundStreams('h'),
     clock: { now: () => this.nowMs },
     graceMs,
     broker: {

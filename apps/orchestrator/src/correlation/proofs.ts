@@ -1,4 +1,4 @@
-import { type Broker, BrokerError, eventsTopic, partitionFor, responsesTopic } from '@headrace/broker'
+import { type Broker, BrokerError, partitionFor, responsesTopic, type StreamCatalog } from '@headrace/broker'
 import type { Clock } from '@headrace/service'
 import type { DueWait, ProjectionCursor } from '@headrace/store'
 import { KafkaQuestions } from './kafka-questions.ts'
@@ -7,6 +7,7 @@ import { endsPassed, isBegunAnew } from './passed.ts'
 export interface ProofsOptions {
   broker: Pick<Broker, 'offsets' | 'stableEnds'>
   prefix: string
+  catalog: Pick<StreamCatalog, 'topicOf'>
   /** The projection's cursors on these streams, now. */
   projection: (streams: string[]) => Promise<ProjectionCursor[]>
   /** The correlator's cursors, now. */
@@ -95,7 +96,7 @@ export class Proofs {
   }
 
   #topicOf(stream: string): string {
-    return eventsTopic(this.#options.prefix, stream).name
+    return this.#options.catalog.topicOf(stream)
   }
 
   /** The ends of the response topic's partitions; null while Kafka does not tell. */

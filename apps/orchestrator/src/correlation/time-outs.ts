@@ -1,4 +1,4 @@
-import type { Broker } from '@headrace/broker'
+import type { Broker, StreamCatalog } from '@headrace/broker'
 import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
 import {
   dueEventWaits,
@@ -16,6 +16,7 @@ export interface TimeOutsOptions {
   store: Store
   broker: Pick<Broker, 'offsets' | 'stableEnds'>
   prefix: string
+  catalog: Pick<StreamCatalog, 'topicOf'>
   selfRead: SelfRead
   events: Pick<RunEvents, 'answered'>
   log: Logger
@@ -38,10 +39,11 @@ const DUE_MAX = 1_000
  * or Kafka cannot be asked, there is no proof: then it times out after a grace, and its error says that it is unverified.
  */
 export function createTimeOuts(options: TimeOutsOptions): Duty {
-  const { store, broker, prefix, clock, graceMs = GRACE_MS } = options
+  const { store, broker, prefix, catalog, clock, graceMs = GRACE_MS } = options
   const proofs = new Proofs({
     broker,
     prefix,
+    catalog,
     projection: async (streams) => await projectionCursors(store, streams),
     correlator: async () => await loadCorrelatorCursors(store),
     clock,

@@ -1,4 +1,4 @@
-import { eventsTopic, type OutgoingRecord } from '@headrace/broker'
+import type { OutgoingRecord, StreamCatalog } from '@headrace/broker'
 import { decodeEvent, type DeadLetterRecord } from '@headrace/core'
 import { notRedrivable } from './redriven-window.ts'
 
@@ -22,10 +22,17 @@ export interface RedrivenName {
  * The record inside a dead letter, as it is published again: its key, value and headers, on its own partition, under the
  * dead letter's id. Throws `not_redrivable` where it would be set aside once more.
  */
-export function recordInside(letter: DeadLetterRecord, prefix: string): OutgoingRecord {
+export function recordInside(
+  letter: DeadLetterRecord,
+  streams: Pick<StreamCatalog, 'bindingOf' | 'topicOf'>,
+): OutgoingRecord {
   const { source, value, recordKey: key } = letter
   const stream = source?.stream ?? null
   if (source === null || stream === null) throw notRedrivable('it is no record of a stream; discard it')
+  if (streams.bindingOf(stream) !== null)
+    throw notRedrivable(
+      `its stream ${stream} is a Kafka topic that others write: have it written there again, or mend the rule of the stream and reset its triggers; then discard this`,
+    )
   if (letter.truncated)
     throw notRedrivable(
       'its value was cut, because it is too large for a dead letter: publish the event again',
@@ -43,5 +50,5 @@ export function recordInside(letter: DeadLetterRecord, prefix: string): Outgoing
       `it is still no event (${decoded.reason}: ${decoded.detail}): publish what it meant as an event, then discard it`,
     )
   }
-  return { topic: eventsTopic(prefix, stream).name, partition, key, value, headers }
+  return { topic: streams.topicOf(stream), partition, key, value, headers }
 }

@@ -1,5 +1,11 @@
-import { type Broker, BrokerError, eventsTopic, type IncomingRecord, readRecord } from '@headrace/broker'
-import { decodeEvent, toWireEvent } from '@headrace/core'
+import {
+  type Broker,
+  BrokerError,
+  type IncomingRecord,
+  readRecord,
+  type StreamCatalog,
+} from '@headrace/broker'
+import { toWireEvent } from '@headrace/core'
 import { ProblemError, type WireEvent, type WireExplanation } from '@headrace/schemas'
 import {
   answeredBy,
@@ -20,6 +26,7 @@ export interface ExplainEvent {
   broker: Pick<Broker, 'readRange' | 'offsetsForTime' | 'offsets'>
   store: Store
   prefix: string
+  streams: Pick<StreamCatalog, 'topicOf' | 'decode'>
   stream: string
   partition: number
   sequenceId: number
@@ -29,9 +36,9 @@ export interface ExplainEvent {
 
 /** What became of an event, trigger by trigger. Throws `event_not_found`. */
 export async function explainEvent(options: ExplainEvent): Promise<WireExplanation> {
-  const { store, stream, partition, sequenceId } = options
+  const { store, streams, stream, partition, sequenceId } = options
   const record = await recordAt(options)
-  const decoded = decodeEvent(stream, { partition, ...record })
+  const decoded = streams.decode(stream, { partition, ...record })
   const event = decoded.kind === 'event' ? toWireEvent(decoded.event) : null
   const triggers = (await listTriggers(store)).filter((trigger) => trigger.stream === stream)
   const cursors = await loadCursors(store, stream, [partition])
@@ -56,7 +63,7 @@ export async function explainEvent(options: ExplainEvent): Promise<WireExplanati
   }))
   return {
     event,
-    unreadable: decoded.kind === 'event' ? null : { reason: decoded.reason, detail: decoded.detail },
+    unreadable: unreadableOf(decoded),
     triggers: await withLetters(options, { known, since: record.timestamp }),
     waits: (await answeredBy(store, { stream, partition, sequenceId, incarnation })).map(
       ({ runId, key }) => ({
@@ -67,10 +74,16 @@ export async function explainEvent(options: ExplainEvent): Promise<WireExplanati
   }
 }
 
-async function recordAt({ broker, prefix, ...where }: ExplainEvent): Promise<IncomingRecord> {
+/** A tombstone that its stream passes over is no event either. */
+function unreadableOf(decoded: ReturnType<StreamCatalog['decode']>): WireExplanation['unreadable'] {
+  if (decoded.kind === 'event') return null
+  return { reason: decoded.kind === 'skipped' ? 'skipped' : decoded.reason, detail: decoded.detail }
+}
+
+async function recordAt({ broker, streams, ...where }: ExplainEvent): Promise<IncomingRecord> {
   const { stream, partition, sequenceId: offset, signal } = where
   try {
-    const topic = eventsTopic(prefix, stream).name
+    const topic = streams.topicOf(stream)
     const record = await readRecord(broker, { topic, partition, offset, signal })
     if (record !== null) return record
   } catch (error) {

@@ -29,6 +29,7 @@ export async function respond(store: Store, topic: string, data: unknown): Promi
     key: null,
     data: JSON.stringify(data),
     traceparent: null,
+    external: null,
   }
   await insertResponses(store, [row], { partition: 0, nowMs })
   return row

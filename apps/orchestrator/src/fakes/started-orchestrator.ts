@@ -1,3 +1,4 @@
+import { undocumented } from '@headrace/http'
 import type { Activity, Clock, RunningApp } from '@headrace/service'
 import { silentLogger } from '@headrace/service'
 import { openStore, type Store } from '@headrace/store'
@@ -9,7 +10,7 @@ export interface Started {
   app: RunningApp
   url: string
   store: Store
-  /** One request below the base URL. */
+  /** One request below the base URL, whose answer must be what the OpenAPI document says. */
   call<Body = Record<string, unknown>>(
     path: string,
     options?: Parameters<typeof request>[1],
@@ -61,7 +62,13 @@ export async function startedOrchestrator(options: StartedOptions): Promise<Star
     app,
     url,
     store,
-    call: async (path, how) => await request(`${url}${path}`, how),
+    async call<Body>(path: string, how?: Parameters<typeof request>[1]) {
+      const answer = await request<Body>(`${url}${path}`, how)
+      const fault = undocumented({ method: how?.method ?? 'GET', url: path, ...answer })
+      if (fault !== null)
+        throw new Error(`Correct the operation in libs/http/src/api, or the answer: ${fault}`)
+      return answer
+    },
     worker,
     lastingWorker: async (how) => {
       const lasting = await worker(how)

@@ -14,7 +14,8 @@ const EXPLANATIONS_MAX = 8
 const wholeNumber = /^(0|[1-9][0-9]{0,14})$/
 
 /** `GET /v1/events/{stream}/{partition}/{sequence_id}/explain`. */
-export function explainRoute(app: FastifyInstance, { broker, store, prefix, clock }: ApiContext): void {
+export function explainRoute(app: FastifyInstance, context: ApiContext): void {
+  const { broker, store, prefix, clock, known } = context
   let underWay = 0
   app.route<ByPosition>({
     method: 'GET',
@@ -44,7 +45,16 @@ export function explainRoute(app: FastifyInstance, { broker, store, prefix, cloc
         return await answerWithin(
           clock,
           EXPLAIN_MS_MAX,
-          async () => await explainEvent({ broker, store, prefix, ...position, monotonic, signal }),
+          async () =>
+            await explainEvent({
+              broker,
+              store,
+              prefix,
+              streams: known.streams,
+              ...position,
+              monotonic,
+              signal,
+            }),
           kafkaLate,
         )
       } finally {

@@ -1,12 +1,12 @@
 import {
   BrokerError,
   type CoalescingProducer,
-  eventsTopic,
   type ProduceOutcome,
+  type StreamCatalog,
   type StreamDirectory,
   StreamsRefusedError,
 } from '@headrace/broker'
-import { isoTime } from '@headrace/core'
+import { isoTime, STREAM_HEADER } from '@headrace/core'
 import { type CommandReply, type ProblemCode, ProblemError } from '@headrace/schemas'
 import type { Activity, Clock } from '@headrace/service'
 import { answerWithin } from '../http/answer-within.ts'
@@ -16,7 +16,7 @@ import type { PreparedEvent } from './prepare-event.ts'
 export interface SendEventParts {
   producer: CoalescingProducer
   streams: StreamDirectory
-  prefix: string
+  catalog: Pick<StreamCatalog, 'bindingOf' | 'topicOf'>
   metrics: OrchestratorMetrics
   activity: Activity
   clock: Clock
@@ -32,7 +32,7 @@ const PRODUCE_MS_LEAST = 1_000
 
 /** Makes the stream where it is missing, writes the event, and says what became of it. */
 export async function sendEvent(parts: SendEventParts, event: PreparedEvent): Promise<Fate> {
-  const { producer, streams, prefix, metrics, activity } = parts
+  const { producer, streams, catalog, metrics, activity } = parts
   const { id, topic, stream } = event
   const startedAtMs = performance.now()
   try {
@@ -40,8 +40,10 @@ export async function sendEvent(parts: SendEventParts, event: PreparedEvent): Pr
   } catch (error) {
     return fateOfStream(topic, error)
   }
-  const { key, value, headers } = event.record
-  const record = { topic: eventsTopic(prefix, stream).name, partition: null, key, value, headers }
+  const { key, value } = event.record
+  const isBound = catalog.bindingOf(stream) !== null
+  const headers = isBound ? { ...event.record.headers, [STREAM_HEADER]: stream } : event.record.headers
+  const record = { topic: catalog.topicOf(stream), partition: null, key, value, headers }
   const deadlineMs = Math.max(PRODUCE_MS_LEAST, KAFKA_MS_MAX - (performance.now() - startedAtMs))
   const [outcome = noOutcome] = await producer.produce([record], { deadlineMs })
   metrics.publishSeconds.observe((performance.now() - startedAtMs) / 1_000)

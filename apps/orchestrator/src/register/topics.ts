@@ -1,9 +1,11 @@
-import { type Broker, eventsTopic, tasksTopic } from '@headrace/broker'
+import { type Broker, eventsTopic, type StreamCatalog, tasksTopic } from '@headrace/broker'
 import { limits, ProblemError, streamOf, type WorkflowDefinition } from '@headrace/schemas'
+import { startOffsets } from '../streams/start-offsets.ts'
 
 export interface RegistrationTopicsOptions {
   broker: Broker
   prefix: string
+  streams: Pick<StreamCatalog, 'bindingOf'>
   streamPartitions: number
   taskPartitions: number
 }
@@ -14,15 +16,15 @@ export const streamsOf = (workflows: readonly WorkflowDefinition[]): string[] =>
 
 /**
  * Sees to it that every stream the triggers read and every queue the workflows name has its topic: a stream is made
- * when a trigger names it, so that its cursors can start at its end before the first event.
+ * when a trigger names it, so that its cursors can start at its end before the first event. An external stream is not made.
  *
  * Throws `too_many_streams`, or Kafka's own refusal.
  */
 export async function ensureRegistrationTopics(
-  { broker, prefix, streamPartitions, taskPartitions }: RegistrationTopicsOptions,
+  { broker, prefix, streams: catalog, streamPartitions, taskPartitions }: RegistrationTopicsOptions,
   { queue, workflows }: { queue: string; workflows: readonly WorkflowDefinition[] },
 ): Promise<void> {
-  const streams = streamsOf(workflows)
+  const streams = streamsOf(workflows).filter((stream) => catalog.bindingOf(stream) === null)
   const topics = streams.map((stream) => eventsTopic(prefix, stream))
   const { failed } = await broker.topics.describe(topics.map(({ name }) => name))
   const missing = topics.filter(({ name }) => failed.get(name) === 'unknown_topic')
@@ -42,15 +44,17 @@ export async function ensureRegistrationTopics(
   ])
 }
 
-/** The end of every partition of these streams, now. */
+/** Where triggers begin on these streams: at the end of every partition as it is now, on an external one where its binding says. */
 export async function streamEnds(
   broker: Broker,
-  prefix: string,
+  catalog: Pick<StreamCatalog, 'bindingOf' | 'topicOf'>,
   streams: readonly string[],
 ): Promise<Map<string, Map<number, number>>> {
   const ends = await Promise.all(
     streams.map(async (stream) => {
-      const offsets = await broker.offsets(eventsTopic(prefix, stream).name)
+      const binding = catalog.bindingOf(stream)
+      if (binding !== null) return [stream, await startOffsets(broker, binding.rule)] as const
+      const offsets = await broker.offsets(catalog.topicOf(stream))
       return [stream, new Map([...offsets].map(([partition, { high }]) => [partition, high]))] as const
     }),
   )

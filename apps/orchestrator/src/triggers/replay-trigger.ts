@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { eventsTopic, type OffsetRange } from '@headrace/broker'
+import type { OffsetRange } from '@headrace/broker'
 import {
   limits,
   ProblemError,
@@ -82,11 +82,11 @@ async function whenCounted(context: ApiContext, triggerId: string, id: string): 
 
 /** Without an end, up to where the trigger is: what it has not seen it will have anyway. */
 async function rangesOf(
-  { broker, prefix, store }: ApiContext,
+  { broker, known, store }: ApiContext,
   { id, stream }: TriggerRow,
   { from, to }: { from: StreamPlace; to: StreamPlace | null },
 ): Promise<ReplayRange[]> {
-  const topic = eventsTopic(prefix, stream).name
+  const topic = known.streams.topicOf(stream)
   const marks = await broker.offsets(topic)
   const begins = await offsetsAt(from, { broker, topic, marks, pointer: '/from' })
   const ends =

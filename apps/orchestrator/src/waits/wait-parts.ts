@@ -5,6 +5,7 @@ import type { OrchestratorConfig } from '../config.ts'
 import { createCorrelation } from '../correlation/correlation.ts'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
+import type { KnownBindings } from '../streams/known-bindings.ts'
 import { createTimers, type Timers } from '../timers/timers.ts'
 import { createLooks, type Looks } from './looks.ts'
 import { createFilterMatch, createSelfRead, type SelfRead } from './self-read.ts'
@@ -25,6 +26,7 @@ export interface WaitPartsOptions {
   store: Store
   broker: Broker
   config: OrchestratorConfig
+  known: KnownBindings
   serverClock: ServerClock
   events: RunEvents
   counts: OrchestratorMetrics
@@ -34,7 +36,7 @@ export interface WaitPartsOptions {
 }
 
 export function waitParts(options: WaitPartsOptions): WaitParts {
-  const { store, broker, config, serverClock, events, counts, ...shared } = options
+  const { store, broker, config, known, serverClock, events, counts, ...shared } = options
   const { log, clock } = shared
   const timers = createTimers({
     name: 'timers.answer',
@@ -54,6 +56,7 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
     store,
     broker,
     prefix,
+    known,
     streamPartitions,
     serverClock,
     selfRead,

@@ -1,4 +1,4 @@
-import type { Broker } from '@headrace/broker'
+import type { Broker, StreamCatalog } from '@headrace/broker'
 import { crashPoint } from '@headrace/core'
 import {
   type Clock,
@@ -39,6 +39,7 @@ export interface GapReaderParts {
   writer: Pick<ResponseWriter, 'write'>
   deadLetters: DeadLetters
   repeats: Pick<Repeats, 'reading'>
+  streams: Pick<StreamCatalog, 'decode'>
   log: Logger
   clock: Clock
   metrics: Metrics
@@ -142,14 +143,14 @@ export class GapReader {
     { lane, reading, from }: { lane: Lane; reading: Reading; from: number },
     signal: AbortSignal,
   ): Promise<number> {
-    const { broker, deadLetters, writer } = this.#parts
+    const { broker, deadLetters, streams, writer } = this.#parts
     const { topic, stream, partition } = lane
     const range = { topic, partition, from, to: gap.fromOffset, maxBytes: FETCH_BYTES_MAX, signal }
     for await (const { records: raw, nextOffset, end } of broker.readRange(range)) {
       // Retention took its beginning, or the log was cut: where it begins is asked again.
       if (end === 'out_of_range' || (end === 'log_end' && nextOffset < gap.fromOffset))
         throw new Error(`the log does not hold ${nextOffset}`)
-      const records = raw.map((record) => readRecord(stream, partition, record))
+      const records = raw.map((record) => readRecord(streams, lane, record))
       const unreadable = records.filter((record) => record.kind === 'unreadable')
       const letters = unreadable.map((record) => recordLetter({ stream, partition }, record))
       if (letters.length > 0) await deadLetters.put(letters, signal)

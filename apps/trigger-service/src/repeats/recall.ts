@@ -1,4 +1,4 @@
-import { type Broker, BrokerError, type IncomingRecord } from '@headrace/broker'
+import { type Broker, BrokerError, type IncomingRecord, type StreamCatalog } from '@headrace/broker'
 import { type Clock, codeOf, type Logger } from '@headrace/service'
 import type { EventIdEntry, SweptTo } from '@headrace/store'
 import { Turns } from '../catch-up/turns.ts'
@@ -15,6 +15,7 @@ const FETCH_BYTES_MAX = 256 * 1024
 export interface RecallParts {
   store: EventIdStore
   broker: Pick<Broker, 'offsetsForTime' | 'readRange'>
+  streams: Pick<StreamCatalog, 'decode' | 'bindingOf'>
   log: Logger
   clock: Clock
   onOutage: (detail: string | null) => void
@@ -74,7 +75,7 @@ export class Recall {
   }
 
   async #enterAgain({ stream, topic, fromMs, toMs, signal }: Recalled & { toMs: number }): Promise<void> {
-    const { broker, log, store } = this.#parts
+    const { broker, log, store, streams } = this.#parts
     log.info(
       { event: 'repeats.recall', stream, from_ms: fromMs, to_ms: toMs },
       'ids of events are read from the log again: they were swept while a trigger was away',
@@ -87,7 +88,9 @@ export class Recall {
       if (offset === null) continue
       const range = { topic, partition, from: offset, to: to.get(partition) ?? null }
       const incarnation = incarnations.get(partition) ?? 1
-      sources.push(new MarkedIds(this.#chunks({ ...range, signal }), { stream, partition, incarnation }))
+      sources.push(
+        new MarkedIds(this.#chunks({ ...range, signal }), { stream, partition, incarnation, streams }),
+      )
     }
     let batch: EventIdEntry[] = []
     for await (const entry of byLogTime(sources)) {
@@ -134,16 +137,20 @@ export class Recall {
   }
 }
 
+interface MarkedPlace {
+  stream: string
+  partition: number
+  incarnation: number
+  streams: RecallParts['streams']
+}
+
 /** The marked ids of a partition, in its order. */
 class MarkedIds {
   readonly #chunks: AsyncGenerator<readonly IncomingRecord[], void, undefined>
-  readonly #place: { stream: string; partition: number; incarnation: number }
+  readonly #place: MarkedPlace
   #entries: EventIdEntry[] = []
 
-  constructor(
-    chunks: AsyncGenerator<readonly IncomingRecord[], void, undefined>,
-    place: { stream: string; partition: number; incarnation: number },
-  ) {
+  constructor(chunks: AsyncGenerator<readonly IncomingRecord[], void, undefined>, place: MarkedPlace) {
     this.#chunks = chunks
     this.#place = place
   }
@@ -168,10 +175,11 @@ class MarkedIds {
   }
 
   #read(records: readonly IncomingRecord[]): EventIdEntry[] {
-    const { stream, partition, incarnation } = this.#place
+    const { incarnation, streams, ...place } = this.#place
+    const isOwn = streams.bindingOf(place.stream) === null
     return records.flatMap((raw) => {
-      if (raw.headers['headrace-dedup'] === undefined) return []
-      const record = readRecord(stream, partition, raw)
+      if (isOwn && raw.headers['headrace-dedup'] === undefined) return []
+      const record = readRecord(streams, place, raw)
       return record.kind === 'event' && record.event.dedup ? [entryOf(record.event, incarnation)] : []
     })
   }

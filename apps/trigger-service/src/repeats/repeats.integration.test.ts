@@ -1,3 +1,4 @@
+import { BoundStreams } from '@headrace/broker'
 import { createMetrics, type RunningApp, silentLogger, systemClock } from '@headrace/service'
 import { holdingCursors, migrate, setTriggerStatus, sweepEventIds } from '@headrace/store'
 import { createDatabase, eventually, infra, startOwnPostgres } from '@headrace/testing'
@@ -232,7 +233,7 @@ describe('what a run published', () => {
     await scene.store.general.query(`update event_ids set log_time = log_time - interval '25 hours'`)
     const context = { log: silentLogger, clock: systemClock, metrics: createMetrics() }
     const { store, broker, prefix } = scene
-    const sweep = new RepeatSweep(context, { store, broker, prefix })
+    const sweep = new RepeatSweep(context, { store, broker, streams: new BoundStreams(prefix) })
     const ids = async () => {
       const left = await store.general.query<{ id: string }>('select id from event_ids order by id')
       return left.rows.map(({ id }) => id)

@@ -1,4 +1,4 @@
-import type { Broker } from '@headrace/broker'
+import type { Broker, StreamCatalog } from '@headrace/broker'
 import type { Clock, Logger } from '@headrace/service'
 import { type EventIdEntry, type EventPosition, isAt } from '@headrace/store'
 import type { LaneRecord } from '../lanes/lane-record.ts'
@@ -10,6 +10,7 @@ import { untilAnswered } from './until-answered.ts'
 export interface RepeatsParts {
   store: EventIdStore
   broker: Pick<Broker, 'offsetsForTime' | 'readRange'>
+  streams: Pick<StreamCatalog, 'decode' | 'bindingOf'>
   log: Logger
   clock: Clock
   /** Told of each failed try, and null when Postgres answers again. */

@@ -1,4 +1,4 @@
-import { BrokerError } from '@headrace/broker'
+import { BoundStreams, BrokerError } from '@headrace/broker'
 import { createMetrics, silentLogger, systemClock } from '@headrace/service'
 import { enterEventIds, openStore, type Store, sweptEventIds } from '@headrace/store'
 import { createDatabase } from '@headrace/testing'
@@ -26,7 +26,7 @@ beforeEach(async () => {
 const sweepOf = (broker: SweepParts['broker'] = log): RepeatSweep =>
   new RepeatSweep(
     { log: silentLogger, clock: systemClock, metrics: createMetrics() },
-    { store, broker, prefix: 'test' },
+    { store, broker, streams: new BoundStreams('test') },
   )
 const readingFails = (code: string): SweepParts['broker'] => ({
   readRange: () => {

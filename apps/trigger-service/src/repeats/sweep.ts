@@ -1,4 +1,4 @@
-import { type Broker, BrokerError } from '@headrace/broker'
+import { type Broker, BrokerError, type StreamCatalog } from '@headrace/broker'
 import { codeOf, createDuty, type Duty, type ServiceContext } from '@headrace/service'
 import {
   eventIdStreams,
@@ -7,7 +7,6 @@ import {
   type Store,
   sweepEventIds,
 } from '@headrace/store'
-import { streamTopic } from '../stream-topic.ts'
 import { REPEATS_KNOWN_MS } from './event-id.ts'
 
 /** Rows that wait for it cost nothing but room. */
@@ -26,7 +25,7 @@ const gone: ReadonlySet<string> = new Set(['unknown_topic', 'unknown_partition']
 export interface SweepParts {
   store: Store
   broker: Pick<Broker, 'readRange'>
-  prefix: string
+  streams: Pick<StreamCatalog, 'topicOf'>
 }
 
 /**
@@ -93,7 +92,7 @@ export class RepeatSweep {
     cursors: readonly HoldingCursor[],
     signal: AbortSignal,
   ): Promise<number | null> {
-    const topic = streamTopic(this.#parts.prefix, stream)
+    const topic = this.#parts.streams.topicOf(stream)
     // Before the log is looked at: what comes later is later.
     let lowestMs = await this.#parts.store.serverNow()
     for (const { partition, nextOffset: from } of cursors) {

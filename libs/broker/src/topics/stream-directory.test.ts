@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest'
+import { bindingRuleSchema } from '@headrace/schemas'
+import { BoundStreams } from './bound-streams.ts'
 import { createStreamDirectory, StreamsRefusedError } from './stream-directory.ts'
 import type { TopicAdmin } from './topic-admin.ts'
 
@@ -29,8 +31,27 @@ function topicsOf(...existing: string[]) {
   return { topics, asked }
 }
 
-const directoryOf = (topics: TopicAdmin, autocreate = true) =>
-  createStreamDirectory({ topics, prefix: 'p', streamsMax: 200, partitions: 4, autocreate, log: silent })
+const directoryOf = (topics: TopicAdmin, autocreate = true, catalog = new BoundStreams('p')) =>
+  createStreamDirectory({
+    topics,
+    prefix: 'p',
+    catalog,
+    streamsMax: 200,
+    partitions: 4,
+    autocreate,
+    log: silent,
+  })
+
+const boundTo = (kafkaTopic: string, writable: boolean): BoundStreams => {
+  const rule = bindingRuleSchema.parse({
+    kafka_topic: kafkaTopic,
+    topic: { const: 'orders/placed' },
+    writable,
+  })
+  const catalog = new BoundStreams('p')
+  catalog.set([{ stream: 'orders', rule, revision: 1 }])
+  return catalog
+}
 
 test('a stream that was seen once is never asked for again, until it is forgotten', async () => {
   const { topics, asked } = topicsOf('orders')
@@ -69,4 +90,47 @@ test('where publishing makes no streams, a missing one is refused by name', asyn
   await expect(ensured).rejects.toBeInstanceOf(StreamsRefusedError)
   await expect(ensured).rejects.toMatchObject({ code: 'stream_autocreate_off', streams: ['users'] })
   expect(asked.created).toEqual([])
+})
+
+test('a stream that others write is refused, also when it was known before it was bound', async () => {
+  const { topics, asked } = topicsOf('orders')
+  const catalog = new BoundStreams('p')
+  const directory = directoryOf(topics, true, catalog)
+  const orders = new Set(['orders'])
+  await directory.ensure(orders)
+  catalog.set(boundTo('shop.orders', false).all)
+  expect(directory.knowsAll(orders)).toBe(false)
+  await expect(directory.ensure(orders)).rejects.toMatchObject({
+    code: 'stream_read_only',
+    streams: ['orders'],
+  })
+  expect(asked.created).toEqual([])
+})
+
+test('a bound stream is never made, writable or not', async () => {
+  const { topics, asked } = topicsOf()
+  const directory = directoryOf(topics, true, boundTo('shop.orders', true))
+  await expect(directory.ensure(new Set(['orders']))).rejects.toMatchObject({ code: 'kafka_topic_not_found' })
+  expect(asked.created).toEqual([])
+})
+
+test('nothing is asked or made before the bindings are known', async () => {
+  const { topics, asked } = topicsOf()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const catalog = new BoundStreams('p')
+  const directory = createStreamDirectory({
+    topics,
+    prefix: 'p',
+    catalog,
+    streamsMax: 200,
+    partitions: 4,
+    autocreate: true,
+    log: silent,
+    whenKnown: async () => await promise,
+  })
+  const made = directory.ensure(new Set(['orders']))
+  catalog.set(boundTo('shop.orders', false).all)
+  resolve()
+  await expect(made).rejects.toMatchObject({ code: 'stream_read_only' })
+  expect(asked.describe).toBe(0)
 })

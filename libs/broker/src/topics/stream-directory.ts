@@ -1,16 +1,18 @@
 import type { BrokerLogger } from '../broker-config.ts'
+import type { StreamCatalog } from './bound-streams.ts'
 import type { TopicAdmin } from './topic-admin.ts'
 import { eventsTopic } from './topic-plan.ts'
 
 /**
- * Which streams exist, as far as publishing must know: a look-up in memory for every stream that was seen once (P9: no
- * Postgres, no orchestrator). A stream that was deleted is noticed by the producer, and forgotten here.
+ * Which streams exist and may be written, as far as publishing must know: a look-up in memory for every stream that was
+ * seen once (P9: no Postgres, no orchestrator). A stream that was deleted is noticed by the producer, and forgotten here.
  */
 export interface StreamDirectory {
-  /** True when none of them must be asked for or made. */
+  /** True when none of them must be asked for, made or refused. */
   knowsAll(streams: ReadonlySet<string>): boolean
   /**
-   * Sees to it that they exist: asks Kafka, makes what is missing where that is allowed.
+   * Sees to it that they exist: asks Kafka, makes what is missing where that is allowed. A stream that is bound to
+   * somebody else's topic is never made, and refused unless it is writable.
    * Throws {@link StreamsRefusedError}, or what Kafka says.
    */
   ensure(streams: ReadonlySet<string>): Promise<void>
@@ -20,6 +22,9 @@ export interface StreamDirectory {
 export interface StreamDirectoryOptions {
   topics: TopicAdmin
   prefix: string
+  catalog: Pick<StreamCatalog, 'bindingOf' | 'topicOf'>
+  /** Resolves when the catalog has been heard of: a stream that it was not heard of yet must not be made. */
+  whenKnown?: () => Promise<void>
   /** Of all streams there are. */
   streamsMax: number
   /** Of the streams made here. */
@@ -28,10 +33,15 @@ export interface StreamDirectoryOptions {
   log: BrokerLogger
 }
 
-/** These streams do not exist and are not made; nothing was written. */
+/** These streams do not exist and are not made, or are not to be written; nothing was written. */
 export class StreamsRefusedError extends Error {
   override readonly name = 'StreamsRefusedError'
-  readonly code: 'invalid_topic' | 'stream_autocreate_off' | 'too_many_streams'
+  readonly code:
+    | 'invalid_topic'
+    | 'stream_autocreate_off'
+    | 'too_many_streams'
+    | 'stream_read_only'
+    | 'kafka_topic_not_found'
   readonly streams: readonly string[]
 
   constructor(code: StreamsRefusedError['code'], streams: readonly string[], detail: string) {
@@ -49,7 +59,11 @@ export function createStreamDirectory(options: StreamDirectoryOptions): StreamDi
   // One request for Kafka however many publishers wait for the same new stream.
   const underWay = new Map<string, Promise<void>>()
 
+  const isReadOnly = (stream: string): boolean => options.catalog.bindingOf(stream)?.rule.writable === false
+
   async function find(streams: readonly string[]): Promise<void> {
+    await options.whenKnown?.()
+    refuseReadOnly(streams.filter(isReadOnly))
     for (const stream of streams) {
       const fault = longStreamNameFault(options.prefix, stream)
       if (fault !== null) throw new StreamsRefusedError('invalid_topic', [stream], fault)
@@ -61,10 +75,11 @@ export function createStreamDirectory(options: StreamDirectoryOptions): StreamDi
 
   return {
     knowsAll(streams) {
-      for (const stream of streams) if (!known.has(stream)) return false
+      for (const stream of streams) if (!known.has(stream) || isReadOnly(stream)) return false
       return true
     },
     async ensure(streams) {
+      refuseReadOnly([...streams].filter(isReadOnly))
       const wanted = [...streams].filter((stream) => !known.has(stream))
       const others = wanted.flatMap((stream) => underWay.get(stream) ?? [])
       if (others.length > 0) await settled(others, wanted)
@@ -94,14 +109,26 @@ async function settled(others: readonly Promise<void>[], wanted: readonly string
 /** Those of the streams that do not exist. Any other trouble is Kafka's: the producer will meet it and say what it is. */
 async function missingOf(
   streams: readonly string[],
-  { topics, prefix }: Pick<StreamDirectoryOptions, 'topics' | 'prefix'>,
+  { topics, catalog }: Pick<StreamDirectoryOptions, 'topics' | 'catalog'>,
 ): Promise<string[]> {
-  const { failed } = await topics.describe(streams.map((stream) => eventsTopic(prefix, stream).name))
-  return streams.filter((stream) => failed.get(eventsTopic(prefix, stream).name) === 'unknown_topic')
+  const { failed } = await topics.describe(streams.map((stream) => catalog.topicOf(stream)))
+  return streams.filter((stream) => failed.get(catalog.topicOf(stream)) === 'unknown_topic')
+}
+
+function refuseReadOnly(streams: readonly string[]): void {
+  if (streams.length === 0) return
+  const detail =
+    'its stream is bound to a Kafka topic that others write; bind it with "writable": true to publish here'
+  throw new StreamsRefusedError('stream_read_only', streams, detail)
 }
 
 async function make(streams: readonly string[], options: StreamDirectoryOptions): Promise<void> {
-  const { topics, prefix, partitions, autocreate, log } = options
+  const { topics, prefix, catalog, partitions, autocreate, log } = options
+  const bound = streams.filter((stream) => catalog.bindingOf(stream) !== null)
+  if (bound.length > 0) {
+    const detail = 'the Kafka topic that its stream is bound to does not exist'
+    throw new StreamsRefusedError('kafka_topic_not_found', bound, detail)
+  }
   if (!autocreate) {
     const detail =
       'its stream does not exist; make it with PUT /v1/streams/{stream}, or let a trigger name it'

@@ -51,6 +51,11 @@ export interface TopicAdmin {
   configs(topics: readonly string[]): Promise<Map<string, Map<string, TopicConfigValue>>>
   /** Changes settings of a topic and leaves its others as they are. */
   alterConfigs(topic: string, changes: Readonly<Record<string, string>>): Promise<void>
+  /**
+   * Raises a topic's number of partitions; the new ones can be written when it resolves. A topic that has as many is fine.
+   * Throws `invalid_partitions` where it has more, and `unknown_topic`.
+   */
+  growTopic(topic: string, partitions: number): Promise<void>
   /** Deletes a topic; one that does not exist is fine. */
   deleteTopic(topic: string): Promise<void>
 }
@@ -207,6 +212,24 @@ class Admin implements TopicAdmin {
     }
   }
 
+  async growTopic(topic: string, partitions: number): Promise<void> {
+    const view = (await this.#views([topic])).get(topic)
+    if (view?.status === 'known' && view.leaders.length === partitions) return
+    const answer = await this.#askController('CreatePartitions', {
+      topicPartitions: [{ topic, count: partitions }],
+      timeout: ADMIN_TIMEOUT_MS,
+      validateOnly: false,
+    })
+    const errorCode = answer.topicErrors[0]?.errorCode ?? KAFKA.none
+    // Also of a request whose first answer was lost: what it asked for is there then.
+    if (errorCode !== KAFKA.none) {
+      const now = (await this.#views([topic])).get(topic)
+      if (now?.status !== 'known') throw unknownTopic(topic)
+      if (now.leaders.length !== partitions) throw kafkaError(errorCode, `adding partitions to ${topic}`)
+    }
+    await this.#untilVisible([topic], partitions)
+  }
+
   async deleteTopic(topic: string): Promise<void> {
     const answer = await this.#askController('DeleteTopics', { topics: [topic], timeout: ADMIN_TIMEOUT_MS })
     const errorCode = answer.topicErrors[0]?.errorCode ?? KAFKA.none
@@ -221,7 +244,10 @@ class Admin implements TopicAdmin {
   }
 
   /** A lost answer is asked again: creating what is there and deleting what is gone are both fine. */
-  async #askController(api: 'CreateTopics' | 'DeleteTopics', request: object): Promise<TopicErrors> {
+  async #askController(
+    api: 'CreateTopics' | 'DeleteTopics' | 'CreatePartitions',
+    request: object,
+  ): Promise<TopicErrors> {
     return await withLeaders(async () => {
       const { controller } = await this.#cluster.metadata([])
       const link = this.#cluster.linkTo(controller)
@@ -274,18 +300,18 @@ class Admin implements TopicAdmin {
   }
 
   /** A record sent right after the creation must find a leader: on Kafka 4 that takes some 10 to 100 ms. */
-  async #untilVisible(topics: readonly string[]): Promise<void> {
+  async #untilVisible(topics: readonly string[], partitions = 1): Promise<void> {
     for (const deadline = performance.now() + VISIBLE_WITHIN_MS; ; await sleep(LOOK_EVERY_MS)) {
       const seen = await this.#views(topics)
       const ready = topics.every((topic) => {
         const view = seen.get(topic)
-        return view?.status === 'known' && view.leaders.length > 0 && !view.leaders.includes(null)
+        return view?.status === 'known' && view.leaders.length >= partitions && !view.leaders.includes(null)
       })
       if (ready) return
       if (performance.now() > deadline) {
         throw new BrokerError(
           'leader_not_available',
-          `new topics have no leaders yet: ${topics.join(', ')}`,
+          `new partitions have no leaders yet: ${topics.join(', ')}`,
           {
             retryable: true,
           },

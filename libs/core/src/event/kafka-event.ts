@@ -1,6 +1,7 @@
 import {
   asEventId,
   type EventRecord,
+  type ExternalFacts,
   type InputEvent,
   type Json,
   limits,
@@ -134,7 +135,7 @@ function decode(stream: string, record: StreamRecord): DecodedEvent {
  * `JSON.parse` takes any depth and `JSON.stringify` does not: a foreign record of 100,000 brackets would be read, and then
  * throw a RangeError wherever it is written again, for as long as it stands in the log.
  */
-function isDeeper(value: Json, levels: number): boolean {
+export function isDeeper(value: Json, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return false
   if (levels === 0) return true
   if (Array.isArray(value)) return value.some((item) => isDeeper(item, levels - 1))
@@ -145,7 +146,7 @@ function isDeeper(value: Json, levels: number): boolean {
 const unreadable = (reason: string, detail: string): DecodedEvent => ({ kind: 'unreadable', reason, detail })
 
 export function toWireEvent(event: EventRecord): WireEvent {
-  return {
+  const wire: WireEvent = {
     id: event.id,
     source: event.source,
     topic: event.topic,
@@ -156,12 +157,23 @@ export function toWireEvent(event: EventRecord): WireEvent {
     partition: event.partition,
     sequence_id: event.sequenceId,
     created_at: isoTime(event.createdAt),
+  }
+  return event.external === undefined ? wire : { ...wire, ...toWireFacts(event.external) }
+}
+
+/** What an event of an external stream has beside the fields of every event. */
+export function toWireFacts({ headers, headersBase64, keyBase64, tombstone }: ExternalFacts) {
+  return {
+    headers,
+    ...(headersBase64 === null ? {} : { headers_base64: headersBase64 }),
+    key_base64: keyBase64,
+    tombstone,
   }
 }
 
 /** The event inside a triggered run's input; the fields of the payload's contract come first. */
 export function toInputEvent(event: EventRecord): InputEvent {
-  return {
+  const input: InputEvent = {
     sequence_id: event.sequenceId,
     topic: event.topic,
     event_type: event.eventType,
@@ -173,4 +185,5 @@ export function toInputEvent(event: EventRecord): InputEvent {
     stream: event.stream,
     partition: event.partition,
   }
+  return event.external === undefined ? input : { ...input, ...toWireFacts(event.external) }
 }

@@ -1,4 +1,4 @@
-import type { EventRecord } from '@headrace/schemas'
+import type { EventRecord, ExternalFacts } from '@headrace/schemas'
 import { decodeEvent, encodeEvent, type KafkaEvent, type StreamRecord } from './kafka-event.ts'
 
 /**
@@ -8,6 +8,7 @@ import { decodeEvent, encodeEvent, type KafkaEvent, type StreamRecord } from './
  *
  *     headrace-position=<stream>/<incarnation>/<partition>/<sequence_id>  headrace-log-time=<ms since 1970>
  *     headrace-key?=the event's key, when it had one of its own
+ *     headrace-external?=what the record of an external stream said beside the event, as JSON
  */
 export interface ResponseRecord {
   /** The event as it stands in its stream: partition, sequence id and time are those of its stream's log. */
@@ -25,6 +26,7 @@ export type DecodedResponse =
 const POSITION = 'headrace-position'
 const LOG_TIME = 'headrace-log-time'
 const KEY = 'headrace-key'
+const EXTERNAL = 'headrace-external'
 
 export function encodeResponse(event: EventRecord, incarnation: number): KafkaEvent {
   const { stream, partition, sequenceId, createdAt, key } = event
@@ -32,6 +34,7 @@ export function encodeResponse(event: EventRecord, incarnation: number): KafkaEv
   copy.headers[POSITION] = `${stream}/${incarnation}/${partition}/${sequenceId}`
   copy.headers[LOG_TIME] = String(createdAt)
   if (key !== null) copy.headers[KEY] = key
+  if (event.external !== undefined) copy.headers[EXTERNAL] = JSON.stringify(event.external)
   return copy
 }
 
@@ -47,7 +50,23 @@ export function decodeResponse(record: StreamRecord): DecodedResponse {
   if (decoded.kind === 'unreadable') return decoded
   // Decoded once already: it is UTF-8.
   const data = new TextDecoder().decode(record.value ?? undefined)
-  return { kind: 'response', response: { event: decoded.event, incarnation, data } }
+  const facts = textOf(record.headers[EXTERNAL])
+  if (facts === null) return { kind: 'response', response: { event: decoded.event, incarnation, data } }
+  const external = externalIn(facts)
+  if (external === null) return unreadable(`the header ${EXTERNAL} cannot be read`)
+  return { kind: 'response', response: { event: { ...decoded.event, external }, incarnation, data } }
+}
+
+/** Only this module writes the header; who else can write the topic can answer any wait as it is. */
+function externalIn(text: string): ExternalFacts | null {
+  try {
+    const { headers, headersBase64, keyBase64, tombstone } = JSON.parse(text) as Partial<ExternalFacts>
+    if (typeof headers !== 'object' || typeof headersBase64 !== 'object' || keyBase64 === undefined)
+      return null
+    return { headers, headersBase64, keyBase64, tombstone: tombstone === true }
+  } catch {
+    return null
+  }
 }
 
 /** What Postgres's `integer` holds. */

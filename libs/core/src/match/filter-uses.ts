@@ -17,7 +17,11 @@ const methods = new Set(
     'getHours/0 getMinutes/0 getSeconds/0 getMilliseconds/0',
   ].flatMap((some) => some.split(' ')),
 )
-const eventFields = 'id source topic event_type data key stream partition sequence_id created_at'.split(' ')
+const eventFields = [
+  ...'id source topic event_type data key stream partition sequence_id created_at'.split(' '),
+  // Of external streams.
+  ...'headers headers_base64 key_base64 tombstone'.split(' '),
+]
 
 /** Why a parsed filter is refused; null when all it uses is allowed. */
 export function refusedUse(node: ASTNode): string | null {

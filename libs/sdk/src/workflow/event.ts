@@ -22,6 +22,14 @@ export interface Event<Data = unknown> {
   readonly sequenceId: number
   /** When Kafka took it: RFC 3339, UTC, milliseconds. */
   readonly createdAt: string
+  /** Of an external stream only: the headers of its record as text. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** Of an external stream only: headers that are no UTF-8, in base64. */
+  readonly headersBase64?: Readonly<Record<string, string>>
+  /** Of an external stream only: its key in base64, where that is no UTF-8 or is read as bytes; `key` is null then. */
+  readonly keyBase64?: string | null
+  /** Of an external stream only: true where the record has no value, which says that what has its key was deleted. */
+  readonly tombstone?: boolean
 }
 
 /** An event to publish. */
@@ -64,6 +72,10 @@ export function eventOf(wire: InputEvent): Event {
     partition: wire.partition,
     sequenceId: wire.sequence_id,
     createdAt: wire.created_at,
+    ...(wire.headers === undefined ? {} : { headers: wire.headers }),
+    ...(wire.headers_base64 === undefined ? {} : { headersBase64: wire.headers_base64 }),
+    ...(wire.key_base64 === undefined ? {} : { keyBase64: wire.key_base64 }),
+    ...(wire.tombstone === undefined ? {} : { tombstone: wire.tombstone }),
   }
 }
 
@@ -85,5 +97,9 @@ export function inputEventOf(event: StartEvent, defaults: { id: string; now: num
     source: event.source ?? 'direct',
     stream: event.stream ?? streamOf(event.topic),
     partition: event.partition ?? 0,
+    ...(event.headers === undefined ? {} : { headers: event.headers }),
+    ...(event.headersBase64 === undefined ? {} : { headers_base64: event.headersBase64 }),
+    ...(event.keyBase64 === undefined ? {} : { key_base64: event.keyBase64 }),
+    ...(event.tombstone === undefined ? {} : { tombstone: event.tombstone }),
   }
 }

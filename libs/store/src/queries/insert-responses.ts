@@ -20,17 +20,19 @@ export interface ResponseRow {
   /** JSON text. */
   data: string
   traceparent: string | null
+  /** Of an event of an external stream: what its record says beside the event, as a JSON object. */
+  external: string | null
 }
 
 /** Responses come again: after a restart of the projection, of the correlator, in a rebalance. The position says so. */
 export const insertResponsesStatement = statement(
   'insert_responses',
-  `insert into responses (topic, log_time, stream, incarnation, partition, sequence_id, id, source, event_type, key, data, traceparent)
+  `insert into responses (topic, log_time, stream, incarnation, partition, sequence_id, id, source, event_type, key, data, traceparent, external)
    select u.topic, to_timestamp(u.log_time / 1000), u.stream, u.incarnation, u.partition, u.sequence_id, u.id, u.source,
-     u.event_type, u.key, u.data, u.traceparent
+     u.event_type, u.key, u.data, u.traceparent, u.external
    from unnest($1::text[], $2::float8[], $3::text[], $4::int[], $5::int[], $6::int8[], $7::text[], $8::text[], $9::text[],
-       $10::text[], $11::text[], $12::text[])
-     u(topic, log_time, stream, incarnation, partition, sequence_id, id, source, event_type, key, data, traceparent)
+       $10::text[], $11::text[], $12::text[], $13::text[])
+     u(topic, log_time, stream, incarnation, partition, sequence_id, id, source, event_type, key, data, traceparent, external)
    on conflict do nothing`,
 )
 
@@ -88,5 +90,6 @@ function valuesOf(rows: readonly ResponseRow[]): unknown[] {
     rows.map(({ key }) => key),
     rows.map(({ data }) => data),
     rows.map(({ traceparent }) => traceparent),
+    rows.map(({ external }) => external),
   ]
 }

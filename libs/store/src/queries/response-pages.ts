@@ -4,7 +4,7 @@ import { withRetries } from '../fault.ts'
 import { run, statement } from '../statement.ts'
 import type { EventPlace } from '../wait-candidate.ts'
 
-const eventColumns = 'r.id, r.source, r.event_type, r.key, r.stream'
+const eventColumns = 'r.id, r.source, r.event_type, r.key, r.stream, r.external'
 
 /**
  * The partitions on which topics have responses, by leaps through the key. Here and below the last value is a time before
@@ -42,7 +42,7 @@ export const responsePagesStatement = statement(
    from unnest($1::text[], $2::int[], $3::int[], $4::int8[], $5::float8[], $6::int8[], $7::int8[], $8::int[], $9::bool[]) with ordinality
      u(topic, incarnation, partition, above, since_ms, never_from, never_to, rows, with_data, at)
    cross join lateral (
-     select p.sequence_id, p.log_time, p.found, p.id, p.source, p.event_type, p.key, p.stream,
+     select p.sequence_id, p.log_time, p.found, p.id, p.source, p.event_type, p.key, p.stream, p.external,
        case when u.with_data then p.data end as data
      from (select f.*, count(*) over () as found, sum(octet_length(f.data)) over (order by f.sequence_id) - octet_length(f.data) as before
            from (select r.sequence_id, r.log_time, r.data, ${eventColumns} from responses r
@@ -119,6 +119,7 @@ interface EventRow {
   event_type: string | null
   key: string | null
   stream: string
+  external: string | null
   data: string | null
 }
 
@@ -203,4 +204,5 @@ const toEvent = (row: EventRow & { topic: string; partition: number; data: strin
   partition: row.partition,
   sequence_id: row.sequence_id,
   created_at: new Date(row.log_time).toISOString(),
+  ...(row.external === null ? {} : (JSON.parse(row.external) as Partial<WireEvent>)),
 })

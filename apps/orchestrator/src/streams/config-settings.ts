@@ -1,0 +1,97 @@
+import {
+  type Broker,
+  type CoalescingProducer,
+  createConfigReader,
+  ensureConfigTopic,
+  eventsTopic,
+} from '@headrace/broker'
+import { type Setting, writeSettings } from '@headrace/broker'
+import type { StreamBinding } from '@headrace/schemas'
+import { type Clock, createDuty, type Duty, limited, type Logger, type Metrics } from '@headrace/service'
+import { listStreamBindings, nextConfigRevision, type Store } from '@headrace/store'
+
+/** What a death between the commit and the record costs at most: so long gateways go by the setting before. */
+const REPAIR_EVERY_MS = 5_000
+const SAY_EVERY_MS = 60_000
+
+export interface ConfigSettingsOptions {
+  broker: Pick<Broker, 'topics' | 'readRange'>
+  producer: Pick<CoalescingProducer, 'produce'>
+  store: Store
+  prefix: string
+  log: Logger
+  clock: Clock
+  metrics: Metrics
+}
+
+export const settingOf = ({ stream, rule, revision }: StreamBinding): Setting => ({
+  kind: 'stream',
+  name: stream,
+  revision,
+  value: rule,
+})
+
+/**
+ * Compares the config topic with Postgres and writes what differs: after a death between a commit and its record, for two
+ * records that came in the wrong order, and on a topic that was made anew. Any number of instances may do it at once: a
+ * record that is there twice is one, and an older one that comes late is known by its revision.
+ */
+export function createConfigRepair(options: ConfigSettingsOptions): Duty {
+  const { broker, producer, store, prefix, log, clock, metrics } = options
+  const reader = createConfigReader(broker, prefix)
+  return createDuty({
+    name: 'config.repair',
+    everyMs: REPAIR_EVERY_MS,
+    log,
+    clock,
+    metrics,
+    runOnce: async (signal) => {
+      // Before Postgres is read: what is found to differ then was not overtaken by this reading.
+      await reader.readOn(signal)
+      const bindings = await listStreamBindings(store)
+      const missing = await differences(bindings, reader.lastWritten('stream'), store)
+      if (missing.length > 0) {
+        await ensureConfigTopic(broker, prefix)
+        await writeSettings(producer, prefix, missing)
+        log.info(
+          { event: 'config.repaired', settings: missing.length },
+          'settings were told anew on the config topic',
+        )
+      }
+      await sayShadowed(options, bindings)
+    },
+  })
+}
+
+async function differences(
+  bindings: readonly StreamBinding[],
+  written: ReadonlyMap<string, Setting>,
+  store: Store,
+): Promise<Setting[]> {
+  const bound = new Set(bindings.map(({ stream }) => stream))
+  const stale = bindings.filter(({ stream, revision }) => written.get(stream)?.revision !== revision)
+  const left = [...written.values()].filter(({ name, value }) => value !== null && !bound.has(name))
+  const deleted: Setting[] = []
+  for (const { kind, name } of left)
+    deleted.push({ kind, name, value: null, revision: await nextConfigRevision(store) })
+  return [...stale.map(settingOf), ...deleted]
+}
+
+/** An event that a gateway accepted before it heard of a binding is on a topic that nobody reads any more (P7). */
+async function sayShadowed(
+  { broker, prefix, log, clock }: ConfigSettingsOptions,
+  bindings: readonly StreamBinding[],
+): Promise<void> {
+  if (bindings.length === 0) return
+  const { known } = await broker.topics.describe(
+    bindings.map(({ stream }) => eventsTopic(prefix, stream).name),
+  )
+  for (const { stream, rule } of bindings) {
+    const topic = eventsTopic(prefix, stream).name
+    if (!known.has(topic)) continue
+    limited(log, `shadowed/${stream}`, SAY_EVERY_MS, clock).error(
+      { event: 'stream.shadowed', code: 'stream_shadowed', stream, topic, kafka_topic: rule.kafka_topic },
+      'this stream is bound to another Kafka topic and has one of its own as well: what lies there is read by nobody',
+    )
+  }
+}

@@ -1,0 +1,28 @@
+import type { Broker } from '@headrace/broker'
+import type { Clock, Duty, Logger, Metrics } from '@headrace/service'
+import type { Store } from '@headrace/store'
+import { type Bindings, createBindings } from './bind.ts'
+import { createConfigRepair } from './config-settings.ts'
+import { createKnownBindings, type KnownBindings } from './known-bindings.ts'
+
+export interface StreamParts {
+  known: KnownBindings
+  bindings: Bindings
+  /** To be started and stopped. */
+  parts: readonly Duty[]
+}
+
+export function streamParts(options: {
+  store: Store
+  broker: Broker
+  prefix: string
+  log: Logger
+  clock: Clock
+  metrics: Metrics
+}): StreamParts {
+  const producer = options.broker.producer()
+  const known = createKnownBindings(options)
+  const repair = createConfigRepair({ ...options, producer })
+  const bindings = createBindings({ ...options, producer, known, repair: () => repair.poke() })
+  return { known, bindings, parts: [known.duty, repair] }
+}
