@@ -9,7 +9,7 @@ import { publish, restartApp, startApp, startWorker } from '../harness/platform.
 const total = 10_000
 const keys = 100
 
-test('10,000 runs over 100 keys run one after the other for each key, though orchestrators, a trigger service and a worker are killed', async () => {
+test('10,000 runs over 100 keys run one after the other for each key, though an orchestrator, two trigger services and a worker are killed', async () => {
   const { brokers, prefix } = await infra()
   const { url: databaseUrl } = await createDatabase()
   const options = { brokers, prefix, databaseUrl, env: { HEADRACE_STREAM_PARTITIONS: '4' } }
@@ -21,7 +21,7 @@ test('10,000 runs over 100 keys run one after the other for each key, though orc
   )
   const [gateway, triggers] = await Promise.all([
     startApp('gateway', options, { HEADRACE_ORCHESTRATOR_URL: orchestrator.url }),
-    startApp('trigger-service', options, dyingAt('admit.before-commit:3')),
+    startApp('trigger-service', options, dyingAt('admit.before-commit')),
   ])
   const journal = join(await testFolder('journal'), 'bodies.jsonl')
   const worker = async () =>
@@ -35,29 +35,28 @@ test('10,000 runs over 100 keys run one after the other for each key, though orc
     return rows[0]?.runs ?? 0
   }
 
-  const dying = (async () => {
-    await triggers.process.exit
-    await startApp('trigger-service', options, dyingAt('admit.after-commit-before-dispatch:3')).then(
-      async ({ process }) => await process.exit,
-    )
-    await startApp('trigger-service', options)
-  })()
-  const dyingToo = (async () => {
-    await orchestrator.process.exit
-    const second = await restartApp('orchestrator', orchestrator, options, dyingAt('admit.before-commit:40'))
-    await second.process.exit
-    await restartApp('orchestrator', orchestrator, options)
-  })()
-  for (let from = 0; from < total; from += 1_000) {
-    const events = Array.from({ length: 1_000 }, (_, n) => {
-      const key = `key-${(from + n) % keys}`
-      return { topic: 'turns/taken', key, data: { key, n: from + n } }
-    })
-    expect((await publish(gateway.url, { events })).status).toBe(200)
+  const send = async (from: number, to: number): Promise<void> => {
+    for (let at = from; at < to; at += 1_000) {
+      const events = Array.from({ length: 1_000 }, (_, n) => {
+        const key = `key-${(at + n) % keys}`
+        return { topic: 'turns/taken', key, data: { key, n: at + n } }
+      })
+      expect((await publish(gateway.url, { events })).status).toBe(200)
+    }
   }
+  const restarted = orchestrator.process.exit.then(
+    async () => await restartApp('orchestrator', orchestrator, options),
+  )
+  // Each has runs to let in that the one before cannot have seen.
+  await send(0, total / 2)
+  await triggers.process.exit
+  const next = await startApp('trigger-service', options, dyingAt('admit.after-commit-before-dispatch'))
+  await send(total / 2, total)
+  await next.process.exit
+  await startApp('trigger-service', options)
   await eventually('some have ended', async () => (await ended()) > total / 10)
   await Promise.all([victim.kill('SIGKILL'), worker()])
-  await Promise.all([dying, dyingToo])
+  await restarted
   await eventually('all have ended', async () => (await ended()) === total, { deadlineMs: 240_000 })
 
   // Each begins, by Postgres's clock, when the one before it on its key has ended; and the log's order is theirs.
