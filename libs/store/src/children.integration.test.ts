@@ -133,6 +133,7 @@ describe('a child run', () => {
     expect(second).toEqual({
       outcomes: [{ kind: 'invoked', childRunId: parent.replace(/.{12}$/, '000000000001') }],
       queued: [],
+      held: [],
     })
     expect(await childrenOf(parent)).toHaveLength(1)
   })

@@ -251,7 +251,15 @@ describe('a heartbeat', () => {
     expect(await targets()).toEqual([])
     await beat({ partitions: [0, 3] })
     expect(await targets()).toEqual([
-      { workerId: worker, queue: 'default', partitions: [0, 3], workflows: ['on_order'], build: 'b1', pinned: [], paused: [] },
+      {
+        workerId: worker,
+        queue: 'default',
+        partitions: [0, 3],
+        workflows: ['on_order'],
+        build: 'b1',
+        pinned: [],
+        paused: [],
+      },
     ])
     await silentFor(worker, 9)
     expect(await targets()).toEqual([])

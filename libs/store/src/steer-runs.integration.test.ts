@@ -308,7 +308,7 @@ test('a delayed run is held from everybody, also when it is resumed, until its t
   })
   expect(created).toMatchObject({ status: 'created', seed: null, run: { blockedReason: 'delayed' } })
   await pauseRuns(scene.store, [runId])
-  expect(await resumeRuns(scene.store, [runId])).toEqual({ resumed: [runId], queued: [] })
+  expect(await resumeRuns(scene.store, [runId])).toEqual({ resumed: [runId], queued: [], held: [] })
   await scene.row(`update runs set queued_at = now() - interval '1 minute' where id = $1`, [runId])
   const steal = { workerId: 'w2', queue: 'default', workflows: ['on_order'], limit: 100 }
   expect((await stealRuns(scene.store, steal)).map((run) => run.run_id)).not.toContain(runId)
