@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import { measureLatency } from './latency.ts'
+import { measureLists } from './lists.ts'
 import { measurePublishing } from './publishing.ts'
 import { measureRecovery } from './recovery.ts'
 import { openStage } from './stage.ts'
@@ -9,7 +10,7 @@ import { measureThroughput, type ThroughputRow } from './throughput.ts'
 import { measureAnswers, measureParked } from './waits.ts'
 
 /**
- * `npm run bench [-- throughput latency publishing recovery answers parked starting]`: measures all, or what is named, and prints a
+ * `npm run bench [-- throughput latency publishing recovery answers parked starting lists]`: measures all, or what is named, and prints a
  * table and JSON (also in .cache/bench.json). Absolute times belong to this machine; compare ratios of one run.
  */
 const wanted = process.argv.slice(2)
@@ -63,6 +64,11 @@ if (measures('starting')) {
   const row = await measureStarting()
   console.table([row])
   results['starting'] = row
+}
+if (measures('lists')) {
+  const rows = await measureLists()
+  console.table(rows)
+  results['lists'] = rows
 }
 mkdirSync('.cache', { recursive: true })
 writeFileSync('.cache/bench.json', `${JSON.stringify(results, null, 2)}\n`)

@@ -12,6 +12,8 @@ import { runIdTime } from './run-id.ts'
 import { statement } from './statement.ts'
 
 const runsMany = 20_000
+/** Of a longer list no more is looked at. */
+const manyRows = 1_000
 let scene: Scene
 let session: Client
 let ids: string[]
@@ -147,12 +149,11 @@ describe('a list of waits', () => {
     expect(indexes.join(' ')).toMatch(expected)
     const seen = new Set<string>()
     let cursor: Parameters<typeof listWaits>[2]['cursor'] = null
-    for (let page = 0; page < 5; page += 1) {
+    do {
       const { waits, nextCursor } = await listWaits(scene.store, filter, { limit: 200, cursor })
       for (const { runId } of waits) seen.add(runId)
       cursor = nextCursor
-      if (cursor === null) break
-    }
-    expect(seen.size).toBe(Math.min(found, 1_000))
+    } while (cursor !== null && seen.size < manyRows)
+    expect(Math.min(seen.size, manyRows)).toBe(Math.min(found, manyRows))
   })
 })

@@ -102,6 +102,7 @@ async function reading<Result>(work: (reader: PoolClient) => Promise<Result>): P
     await reader.query('select count(*) from runs join steps on run_id = id')
     return await work(reader)
   } finally {
+    await reader.query('rollback')
     reader.release()
   }
 }
