@@ -1,5 +1,5 @@
 import type { Problem, WireRun, WireTimelineEntry, WireWorkflow } from '@headrace/schemas'
-import { createRun, newRunIds } from '@headrace/store'
+import { countLiveRuns, createRun, newRunIds } from '@headrace/store'
 import { createDatabase, eventually, infra } from '@headrace/testing'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type FakeWorker, workflowOf } from './fakes/fake-worker.ts'
@@ -115,7 +115,11 @@ test('an input on which the key fails starts nothing, and a key that is no expre
   )
 })
 
-test('a workflow shows its rule', async () => {
+test('a workflow shows its rule, and its held runs are among those that are queued', async () => {
   const { body } = await headrace.call<WireWorkflow>('/v1/workflows/in_turn')
   expect(body.concurrency).toEqual(concurrency)
+  await start('shown')
+  await start('shown')
+  const held = (await countLiveRuns(headrace.store)).filter((count) => count.held)
+  expect(held).toEqual([expect.objectContaining({ workflow: 'in_turn', status: 'queued' })])
 })

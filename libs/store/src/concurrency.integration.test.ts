@@ -385,7 +385,9 @@ describe('sessions that meet', () => {
       for (let at = 0; at < total; at += 10) {
         const batch = Array.from({ length: 10 }, (_, n) => mine[n % 2]!)
         ids.push(...(await startHeld(scene.store, ...batch)))
-        await work(await admit(scene.store, ...mine))
+        const letIn = await admit(scene.store, ...mine)
+        if (at === 0) expect(letIn).toHaveLength(mine.length * limit)
+        await work(letIn)
       }
     }
     const work = async (letIn: string[]): Promise<void> => {
@@ -407,6 +409,5 @@ describe('sessions that meet', () => {
     await watching
     expect(seen.ended).toBe(total)
     expect(seen.most).toBeLessThanOrEqual(limit)
-    expect(seen.most).toBeGreaterThan(1)
   })
 })

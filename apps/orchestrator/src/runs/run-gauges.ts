@@ -45,8 +45,9 @@ export function runGauges({ store, log, clock, metrics }: RunGaugesOptions): Dut
     // A queue that has emptied must not keep its last value.
     for (const gauge of [runs, oldest, blocked, workers, running]) gauge.reset()
     for (const { status, queue, runs: some } of counts) runs.inc({ status, queue }, some)
-    for (const { queue, workflow, runs: some } of queued) {
-      if (withoutWorker.has(workflow)) blocked.inc({ queue, reason: 'no_worker' }, some)
+    for (const { queue, workflow, runs: some, held } of queued) {
+      if (held) blocked.inc({ queue, reason: 'concurrency' }, some)
+      else if (withoutWorker.has(workflow)) blocked.inc({ queue, reason: 'no_worker' }, some)
     }
     const oldestByQueue = new Map<string, number>()
     for (const { queue, oldestQueuedAt } of queued) {

@@ -52,16 +52,16 @@ export interface WorkerRecord {
 
 // Each part is answered from one partial index on status; `status in (…)` could use none of them.
 const liveCounts = `
-  select workflow, queue, status, count(*)::int as runs, min(queued_at) as oldest_queued_at
+  select workflow, queue, status, count(*)::int as runs, min(queued_at) as oldest_queued_at, false as held
     from runs where status = 'queued' and blocked_reason is null group by 1, 2, 3
   union all
-  select workflow, queue, status, count(*)::int, null from runs where status = 'running' group by 1, 2, 3
+  select workflow, queue, status, count(*)::int, null, false from runs where status = 'running' group by 1, 2, 3
   union all
-  select workflow, queue, status, count(*)::int, null from runs where status in ('waiting', 'paused') group by 1, 2, 3
+  select workflow, queue, status, count(*)::int, null, false from runs where status in ('waiting', 'paused') group by 1, 2, 3
   union all
-  select workflow, queue, status, count(*)::int, null from runs where status = 'queued' and blocked_reason = 'delayed' group by 1, 2, 3
+  select workflow, queue, status, count(*)::int, null, false from runs where status = 'queued' and blocked_reason = 'delayed' group by 1, 2, 3
   union all
-  select workflow, queue, status, count(*)::int, null
+  select workflow, queue, status, count(*)::int, null, true
     from runs where status = 'queued' and blocked_reason = 'concurrency' group by 1, 2, 3`
 
 export interface LiveCount {
@@ -70,6 +70,8 @@ export interface LiveCount {
   status: LiveStatus
   runs: number
   oldestQueuedAt: number | null
+  /** By the concurrency of their workflow. */
+  held: boolean
 }
 
 /** How many runs live, by workflow, queue and status: also what metrics are made of. */
@@ -80,6 +82,7 @@ export async function countLiveRuns(store: Store): Promise<LiveCount[]> {
     status: LiveStatus
     runs: number
     oldest_queued_at: number | null
+    held: boolean
   }>(liveCounts)
   return rows.map(({ oldest_queued_at: oldestQueuedAt, ...count }) => ({ ...count, oldestQueuedAt }))
 }
