@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, request as httpRequest, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
+import { undocumented } from '@headrace/http'
 import { limits, type PublishedEvent } from '@headrace/schemas'
 import { silentLogger, type RunningApp } from '@headrace/service'
 import { eventually, infra, type LogRecord, readTopic } from '@headrace/testing'
@@ -48,8 +49,18 @@ async function post(
   headers: Record<string, string>,
   query = '',
 ): Promise<Answer> {
-  const answer = await fetch(`${gateway.url}/v1/events${query}`, { method: 'POST', headers, body })
-  return { status: answer.status, body: (await answer.json()) as Answer['body'] }
+  const url = `/v1/events${query}`
+  const reply = await fetch(`${gateway.url}${url}`, { method: 'POST', headers, body })
+  const answer = { status: reply.status, body: (await reply.json()) as Answer['body'] }
+  expect(undocumented({ method: 'POST', url, ...answer })).toBe(null)
+  return answer
+}
+
+async function get(url: string): Promise<{ status: number; body: unknown }> {
+  const reply = await fetch(`${gateway.url}${url}`)
+  const answer = { status: reply.status, body: (await reply.json()) as unknown }
+  expect(undocumented({ method: 'GET', url, ...answer })).toBe(null)
+  return answer
 }
 
 const streamLog = async (stream: string): Promise<LogRecord[]> =>
@@ -103,8 +114,8 @@ describe('a CloudEvent', () => {
       }
       expect(found).toMatchObject({ key: 'k', value: json(data), offset: told.sequence_id })
       expect(found?.headers).toEqual(headers)
-      const shown = await fetch(`${gateway.url}/v1/events/ce/${told.partition}/${told.sequence_id}`)
-      expect(await shown.json()).toMatchObject({
+      const shown = await get(`/v1/events/ce/${told.partition}/${told.sequence_id}`)
+      expect(shown.body).toMatchObject({
         id: 'A-1',
         topic: `ce/${mode}`,
         event_type: 'com.example.created',
@@ -128,8 +139,7 @@ describe('a CloudEvent', () => {
     })
     const xml = await post('<a/>', { 'content-type': 'application/cloudevents+xml' })
     expect(xml).toMatchObject({ status: 415, body: { code: 'unsupported_media_type' } })
-    const streams = await fetch(`${gateway.url}/v1/streams/cebad`)
-    expect(streams.status).toBe(404)
+    expect((await get('/v1/streams/cebad')).status).toBe(404)
   })
 })
 
@@ -319,7 +329,7 @@ describe('?dry_run=true', () => {
       ],
       warnings: [],
     })
-    expect((await fetch(`${gateway.url}/v1/streams/dry`)).status).toBe(404)
+    expect((await get('/v1/streams/dry')).status).toBe(404)
   })
 
   test('refuses what publishing would refuse, and says so where nobody knows the triggers', async () => {
@@ -333,4 +343,11 @@ describe('?dry_run=true', () => {
     const away = await post('{"topic":"dry/x","data":1}', json, '?dry_run=true')
     expect(away).toMatchObject({ status: 503, body: { code: 'orchestrator_unavailable' } })
   })
+})
+
+test('what the gateway answers is what its OpenAPI document says', async () => {
+  await post('{"topic":"shape/x","data":1}', { 'content-type': 'application/json' })
+  for (const url of ['/v1/events?stream=shape', '/v1/streams', '/v1/streams/shape', '/v1/events?limit=1'])
+    await get(url)
+  expect((await get('/v1/status')).status).toBe(503)
 })

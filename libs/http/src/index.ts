@@ -1,3 +1,4 @@
+export { type GivenAnswer, undocumented } from './api/documented-answer.ts'
 export { openApiDocument, type OpenApiDocument } from './api/openapi-document.ts'
 export type { Operation, Operations } from './api/operation.ts'
 export { operations } from './api/operations.ts'

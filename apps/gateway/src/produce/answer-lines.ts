@@ -63,32 +63,37 @@ interface Taken {
   isBroken: boolean
 }
 
-async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines): Promise<LineAnswer[]> {
-  const { metrics, requestId } = parts
-  const fates: Fate[] = lines.map((line, index) => prepareLine(line, taken.count + index, { taken, parts }))
-  taken.count += lines.length
-  await refuseStreams(fates, taken, parts)
-  const events = fates.flatMap(({ event }) => event ?? [])
-  const held = checkpoint('gateway.before-produce')
-  if (held) await held
-  const outcomes = taken.isBroken || events.length === 0 ? [] : await parts.publish(events, PUBLISH_MS_MAX)
-  if (outcomes.some(({ kind }) => kind === 'failed')) taken.isBroken = true
-  let next = 0
-  return fates.map(({ line, event, problem }): LineAnswer => {
-    const outcome = event === null ? undefined : outcomes[next++]
-    if (outcome?.kind === 'written') return { line, ...outcome.event }
-    const why = outcome?.problem ?? problem ?? notAttempted()
-    // What was tried is counted where it was tried.
-    if (outcome === undefined) metrics.rejected(why.code, 1)
-    const id = event?.callerId ?? null
-    return { line, ...(id === null ? {} : { id }), problem: why.toProblem(requestId) }
-  })
+/** A line on its way. */
+interface Fate {
+  readonly line: number
+  /** Null: it holds none that could be read. */
+  readonly event: PreparedEvent | null
+  /** Why it is not written; null as long as nothing stands against it. */
+  problem: ProblemError | null
 }
 
-/** A line on its way: an event that may be written, or why it is not. */
-type Fate = { line: number } & (
-  { event: PreparedEvent; problem: null } | { event: null; problem: ProblemError }
-)
+async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines): Promise<LineAnswer[]> {
+  const deadline = performance.now() + PUBLISH_MS_MAX
+  const fates = lines.map((line, index) => prepareLine(line, taken.count + index, { taken, parts }))
+  taken.count += lines.length
+  await refuseStreams(fates, taken, { ...parts, deadline })
+  if (taken.isBroken) for (const fate of fates) fate.problem ??= notAttempted()
+  const events = fates.flatMap(({ event, problem }) => (problem === null && event !== null ? [event] : []))
+  const held = checkpoint('gateway.before-produce')
+  if (held) await held
+  const outcomes = events.length === 0 ? [] : await parts.publish(events, deadline - performance.now())
+  let next = 0
+  return fates.map(({ line, event, problem }): LineAnswer => {
+    const outcome = problem === null ? outcomes[next++] : undefined
+    if (outcome?.kind === 'written') return { line, ...outcome.event }
+    const why = problem ?? outcome?.problem ?? notAttempted()
+    // What was tried is counted where it was tried.
+    if (problem === null) taken.isBroken = true
+    else parts.metrics.rejected(why.code, 1)
+    const id = event?.callerId ?? null
+    return { line, ...(id === null ? {} : { id }), problem: why.toProblem(parts.requestId) }
+  })
+}
 
 function prepareLine(
   { line, bytes }: BodyLine,
@@ -117,19 +122,24 @@ function prepareLine(
   }
 }
 
-/** Sees to the streams; in place of the events that have none stands why. */
-async function refuseStreams(fates: Fate[], taken: Taken, { streams }: AnswerLines): Promise<void> {
-  const deadline = performance.now() + PUBLISH_MS_MAX - PRODUCE_MS_LEAST
-  for (const [index, { line, event }] of fates.entries()) {
-    if (event === null || taken.isBroken) continue
+/** A stream that is refused is its line's to mend; an outage is the whole group's, which is written together. */
+async function refuseStreams(
+  fates: Fate[],
+  taken: Taken,
+  { streams, deadline }: AnswerLines & { deadline: number },
+): Promise<void> {
+  for (const fate of fates) {
+    if (fate.event === null || taken.isBroken) continue
     try {
-      await ensureStreams([event], streams, Math.max(1, deadline - performance.now()))
+      const ms = deadline - PRODUCE_MS_LEAST - performance.now()
+      await ensureStreams([fate.event], streams, Math.max(1, ms))
     } catch (error) {
       const problem = error instanceof ProblemError ? error : problemOfKafka(error)
       if (problem === null) throw error
-      fates[index] = { line, event: null, problem }
-      // A stream that is refused is the caller's to mend; without Kafka the order ends here.
-      if (problem.toProblem(null).retryable) taken.isBroken = true
+      fate.problem = problem
+      if (!problem.toProblem(null).retryable) continue
+      taken.isBroken = true
+      for (const other of fates) other.problem ??= problem
     }
   }
 }

@@ -62,7 +62,6 @@ export const eventOperations: Operations = {
     problems: [
       'invalid_topic',
       'reserved_source',
-      'contains_nul',
       'duplicate_event_id',
       'event_too_large',
       'too_many_events',

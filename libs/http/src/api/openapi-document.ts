@@ -32,6 +32,7 @@ const withBody: readonly ProblemCode[] = [
   'unknown_field',
   'invalid_field',
   'required',
+  'contains_nul',
   'number_not_exact',
   'json_too_deep',
   'forbidden_key',
@@ -69,7 +70,7 @@ function operationOf(
   const { id, tag, summary, scope, body, answers } = operation
   const responses: Record<string, unknown> = {}
   for (const [status, told] of Object.entries(answers)) responses[status] = responseOf(told, schemas)
-  for (const [status, codes] of problemsByStatus(path, operation)) {
+  for (const [status, codes] of problemCodesOf(path, operation)) {
     const own = answers[status]
     const content = { 'application/problem+json': { schema: problemSchema(codes, schemas) } }
     const description = own?.description ?? codes.map((code) => problems[code].title).join('. ')
@@ -139,20 +140,21 @@ function parametersOf(
   return [...inPath, ...given('query', query), ...given('header', headers)]
 }
 
-function problemsByStatus(
-  path: string,
+/** The codes of the problems that a route may answer, by status. */
+export function problemCodesOf(
+  route: string,
   { apps, scope, query, body, problems: own = [] }: Operation,
-): [number, ProblemCode[]][] {
+): Map<number, ProblemCode[]> {
   const codes = new Set<ProblemCode>([
     ...own,
     ...everywhere,
     ...(scope === 'public' ? [] : withKey),
     ...(query !== undefined && 'cursor' in query ? (['invalid_cursor'] as const) : []),
-    ...(path.includes('{') ? (['not_found'] as const) : []),
+    ...(route.includes('{') ? (['not_found'] as const) : []),
     ...(body === undefined ? [] : withBody),
     ...(apps.includes('gateway') ? [] : withPostgres),
   ])
-  return [...Map.groupBy(codes, (code) => problems[code].status)].sort(([a], [b]) => a - b)
+  return Map.groupBy(codes, (code) => problems[code].status)
 }
 
 /** A problem with one of these codes. */

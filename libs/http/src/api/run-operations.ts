@@ -33,7 +33,7 @@ export const runOperations: Operations = {
       200: answer('There is a run with this id', existingRun),
       201: answer('It was started', run),
     },
-    problems: ['workflow_not_found', 'run_exists', 'contains_nul'],
+    problems: ['workflow_not_found', 'run_exists'],
   },
   'GET /v1/runs': {
     ...read,
@@ -91,7 +91,7 @@ export const runOperations: Operations = {
     apps,
     body: { ...json(resumeStepSchema), isOptional: true },
     answers: { 200: answer('The wait', wait) },
-    problems: ['run_not_found', 'wait_not_found', 'wait_settled', 'contains_nul'],
+    problems: ['run_not_found', 'wait_not_found', 'wait_settled'],
   },
   'POST /v1/runs/{id}/cancel': steerRun('cancelRun', 'End a run as cancelled', 'runs:write'),
   'POST /v1/runs/{id}/pause': steerRun('pauseRun', 'Hold a run until it is resumed', 'operate'),
