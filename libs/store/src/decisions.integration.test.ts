@@ -10,10 +10,16 @@ import {
   passGap,
   recordRepeats,
   repeatAt,
+  repeatsAt,
   type RepeatDecision,
   sweepDecisions,
 } from './index.ts'
-import { recordRepeatsStatement, repeatAtStatement, sweepDecisionsStatement } from './queries/decisions.ts'
+import {
+  recordRepeatsStatement,
+  repeatAtStatement,
+  repeatsAtStatement,
+  sweepDecisionsStatement,
+} from './queries/decisions.ts'
 import type { Statement } from './statement.ts'
 
 let url: string
@@ -82,9 +88,26 @@ test('decisions go when they are old, however many they are, and no others', asy
   expect(await at(30)).toEqual(first)
 })
 
+test('the repeats among many positions are told, each with its first', async () => {
+  await recordRepeats(scene.store, [repeat(50), repeat(51, { first: { ...first, sequenceId: 8 } })])
+  const places = [50, 49, 51].map((sequenceId) => repeat(sequenceId))
+  expect(await repeatsAt(scene.store, places)).toEqual([first, null, { ...first, sequenceId: 8 }])
+  expect(await repeatsAt(scene.store, [])).toEqual([])
+})
+
 test('decisions are found by key, and old ones by time, on tables empty, grown and analysed', async () => {
   const statements: { statement: Statement; values: PlanValue[]; index: string }[] = [
     { statement: repeatAtStatement, values: ['orders', 0, 1, 9], index: 'decisions_pkey' },
+    {
+      statement: repeatsAtStatement,
+      values: [
+        ['orders', 'orders'],
+        [0, 1],
+        [1, 1],
+        [9, 9],
+      ],
+      index: 'decisions_pkey',
+    },
     { statement: sweepDecisionsStatement, values: [1_000, 10], index: 'decisions_at' },
   ]
   const session = new Client({ connectionString: urlWithSettings(url, hotSettings) })

@@ -56,6 +56,7 @@ export {
   gapsOver,
   recordRepeats,
   repeatAt,
+  repeatsAt,
   type RepeatDecision,
   sweepDecisions,
 } from './queries/decisions.ts'

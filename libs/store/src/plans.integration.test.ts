@@ -12,6 +12,7 @@ import {
   endingsStatement,
 } from './queries/commands-statement.ts'
 import { existingRunsStatement, flushStatement } from './queries/flush-windows.ts'
+import { noteStatement } from './queries/note-open-windows.ts'
 import { answersStatement } from './queries/read-answers.ts'
 import { stepsByKeyStatement, stepsOfRunsStatement } from './queries/read-stored-steps.ts'
 import { recoverStatement, requeueStatement } from './queries/recover-runs.ts'
@@ -58,6 +59,7 @@ const hot: { statement: Statement; values: PlanValue[]; indexes: RegExp[] }[] = 
     ],
     indexes: [primaryKey],
   },
+  { statement: noteStatement, values: columns('on_order', 'orders', 0, 1, 1, 1), indexes: [primaryKey] },
   { statement: stepsOfRunsStatement, values: [ids], indexes: [primaryKey] },
   { statement: stepsByKeyStatement, values: columns(ids, 'key'), indexes: [primaryKey] },
   { statement: answersStatement, values: columns(ids, 1, 'w1', 0), indexes: [primaryKey] },

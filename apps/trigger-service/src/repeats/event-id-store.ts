@@ -7,6 +7,7 @@ import {
   recalledEventIds,
   recordRepeats,
   type RepeatDecision,
+  repeatsAt,
   type Store,
   sweptEventIds,
   type SweptTo,
@@ -18,6 +19,8 @@ export interface EventIdStore {
   enter(entries: readonly EventIdEntry[]): Promise<(EventPosition | Error)[]>
   /** Keeps that these events were passed over. */
   recordRepeats(repeats: readonly RepeatDecision[]): Promise<void>
+  /** For each where its id was seen first, as it was decided when it was passed over; null: it was not, or that is forgotten. */
+  decided(entries: readonly EventIdEntry[]): Promise<(EventPosition | null)[]>
   /** How far the stream's ids were swept, once no sweep is under way. */
   swept(stream: string): Promise<SweptTo>
   /** All ids from `fromMs` on are entered again. False when something was swept since `revision`. */
@@ -36,6 +39,7 @@ export function createEventIdStore(store: Store): EventIdStore {
       return entries.map((entry) => answers.get(entry) ?? unanswered())
     },
     recordRepeats: async (repeats) => await recordRepeats(store, repeats),
+    decided: async (entries) => await repeatsAt(store, entries),
     swept: async (stream) => await sweptEventIds(store, stream),
     recalled: async (what) => await recalledEventIds(store, what),
     incarnations: async (stream) => await incarnationsOf(store, stream),

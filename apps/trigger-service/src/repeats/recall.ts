@@ -32,7 +32,8 @@ interface Recalled {
 /**
  * Enters ids again that were swept while nobody followed: a trigger that was paused for days goes on where it was, and an
  * event there may be the repeat of one that it had before. All partitions of the stream, because a repeat may lie on another
- * one than the first, and in the order of the log's times, because of two the earlier is the first. What was entered
+ * one than the first, and in the order of the log's times, because of two the earlier is the first; unless the earlier was
+ * read later, and decided to be the repeat. What was entered
  * again stays known: the sweep is behind the trigger's cursor now.
  */
 export class Recall {
@@ -96,10 +97,17 @@ export class Recall {
     for await (const entry of byLogTime(sources)) {
       batch.push(entry)
       if (batch.length < BATCH_IDS_MAX) continue
-      await store.enter(batch)
+      await this.#enter(batch)
       batch = []
     }
-    if (batch.length > 0) await store.enter(batch)
+    if (batch.length > 0) await this.#enter(batch)
+  }
+
+  /** What was a repeat when it was new is one again, though its copy lies behind it in the log and was only read before it. */
+  async #enter(entries: readonly EventIdEntry[]): Promise<void> {
+    const { store } = this.#parts
+    const firsts = await store.decided(entries)
+    await store.enter(entries.map((entry, index) => ({ ...entry, ...firsts[index] })))
   }
 
   /** The records of a range that are left of it: what retention took meanwhile is nobody's repeat any more. */

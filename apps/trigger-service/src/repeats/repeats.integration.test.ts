@@ -199,6 +199,37 @@ describe('a trigger that was paused until the ids of its last events were swept'
     expect(await startedBy(scene, ['c', 'd'])).toEqual(['a', 'b', 'c', 'd'])
   })
 
+  it('has the one of two copies again that it had, though the other lies before it in the log', async () => {
+    const scene = await setUp({ partitions: 2 })
+    await scene.register('b1', [{ id: 'pairs', pattern: 'orders/created', size: 2 }])
+    // The later one is read first, because the partition of the other lags.
+    await scene.send([{ id: 'a' }])
+    await scene.send([{ id: 'a', partition: 1 }])
+    await scene.store.general.query(
+      `insert into event_ids (stream, source, id, partition, sequence_id, log_time) values ('orders', 'test', 'a', 1, 0, now())`,
+    )
+    await scene.start()
+    const scanned = async () => {
+      const { rows } = await scene.store.general.query<{ partition: number; open_events: number }>(
+        `select partition, open_events from trigger_cursors where next_offset = 0 and open_events > 0`,
+      )
+      return rows.map(({ partition, open_events: events }) => [partition, events])
+    }
+    await eventually('it is in an open window', async () => JSON.stringify(await scanned()) === '[[1,1]]')
+    await eventually('the repeat is passed', async () => (await scene.cursor('pairs'))?.next_offset === 1)
+    await setTriggerStatus(scene.store, 'pairs', 'paused')
+    // As if the repeat, too, lay behind an open window.
+    await scene.store.general.query(`update trigger_cursors set next_offset = 0`)
+    await sweepAll(scene)
+    await setTriggerStatus(scene.store, 'pairs', 'live')
+    await scene.send([{ id: 'b', partition: 1 }, { id: 'c' }, { id: 'd' }])
+    await eventually('both windows are full', async () => (await scene.windows('pairs')).length === 2)
+    expect(await scene.windows('pairs')).toMatchObject([
+      { partition: 0, data: ['c', 'd'] },
+      { partition: 1, data: ['a', 'b'] },
+    ])
+  })
+
   it('starts nothing twice when the lane begins where it is', async () => {
     const scene = await setUp({ partitions: 2 })
     await scene.register('b1', [{ id: 'each', pattern: 'orders/created' }])

@@ -1,5 +1,4 @@
 import { type Broker, BrokerError, type StreamCatalog } from '@headrace/broker'
-import { crashPoint } from '@headrace/core'
 import {
   type Clock,
   codeOf,
@@ -167,7 +166,6 @@ export class ReplayReader {
     }
     this.#deliver(work, follower.end())
     await untilSettled(follower, () => follower.pending.windows === 0, signal)
-    crashPoint('replay.before-end')
     if (this.#goesOn(work)) await this.#finish(work, null)
   }
 

@@ -1,4 +1,10 @@
-import type { EventIdEntry, EventPosition, RepeatDecision, SweptTo } from '@headrace/store'
+import {
+  type EventIdEntry,
+  type EventPosition,
+  isAt,
+  type RepeatDecision,
+  type SweptTo,
+} from '@headrace/store'
 import type { EventIdStore } from '../repeats/event-id-store.ts'
 
 /** The rules of the statements on `event_ids` in memory: the first to enter an id has it. */
@@ -36,6 +42,15 @@ export class FakeEventIds implements EventIdStore {
     if (fault !== undefined) return Promise.reject(fault)
     this.repeats.push(...repeats)
     return Promise.resolve()
+  }
+
+  decided(entries: readonly EventIdEntry[]): Promise<(EventPosition | null)[]> {
+    return Promise.resolve(
+      entries.map((entry) => {
+        const decision = this.repeats.find((one) => isAt(one, entry))
+        return decision === undefined ? null : decision.first
+      }),
+    )
   }
 
   /** Forgets what is older, as the sweep does. */

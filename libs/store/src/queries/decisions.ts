@@ -57,6 +57,32 @@ export async function repeatAt(
   return row ?? null
 }
 
+export const repeatsAtStatement = statement(
+  'repeats_at',
+  `select u.at::int as at, d.first_incarnation as incarnation, d.first_partition as partition, d.first_sequence_id as "sequenceId"
+   from unnest($1::text[], $2::int[], $3::int[], $4::int8[]) with ordinality u(stream, partition, incarnation, sequence_id, at)
+   cross join lateral (
+     select d.first_incarnation, d.first_partition, d.first_sequence_id from decisions d
+     where d.kind = 'repeat' and d.stream = u.stream and d.partition = u.partition and d.incarnation = u.incarnation
+       and d.trigger_id = '' and d.sequence_id = u.sequence_id offset 0) d`,
+)
+
+/** For each place where the id of its event was seen first; null: no decision is kept that it was passed over as a repeat. */
+export async function repeatsAt(
+  store: Store,
+  places: readonly (EventPosition & { stream: string })[],
+): Promise<(EventPosition | null)[]> {
+  const firsts = new Map<number, EventPosition>()
+  const rows = await run<EventPosition & { at: number }>(store.hot, repeatsAtStatement, [
+    places.map(({ stream }) => stream),
+    places.map(({ partition }) => partition),
+    places.map(({ incarnation }) => incarnation),
+    places.map(({ sequenceId }) => sequenceId),
+  ])
+  for (const { at, ...first } of rows) firsts.set(at, first)
+  return places.map((_, index) => firsts.get(index + 1) ?? null)
+}
+
 /** Events that a trigger was set behind, unread: retention was faster, and its policy is to go on. */
 export interface GapDecision {
   triggerId: string

@@ -34,7 +34,7 @@ export const noteStatement = statement(
 /** Notes open windows of cursors that are at the `revision` given; others were moved by somebody else, who notes them. */
 export async function noteOpenWindows(store: Store, notes: readonly OpenWindowNote[]): Promise<void> {
   if (notes.length === 0) return
-  await run(store.general, noteStatement, [
+  await run(store.hot, noteStatement, [
     notes.map(({ triggerId }) => triggerId),
     notes.map(({ stream }) => stream),
     notes.map(({ partition }) => partition),
