@@ -70,7 +70,7 @@ const beginStatement = statement(
      where c.stream = $1 and c.partition = own.partition and c.trigger_id = own.trigger_id and own.partition <> all ($2::int[])),
    moved as (
      update trigger_cursors c
-     set next_offset = a.next_offset, incarnation = a.incarnation, done = '{}', last_offset = null, last_ts = null, last_id = null,
+     set next_offset = a.next_offset, incarnation = a.incarnation, done = '{}', last_offset = null, last_ts = null, last_id = null, lost = 0,
        status = case c.status when 'stopped' then 'live' else c.status end, reason = null, revision = c.revision + 1, updated_at = now()
      from own join anew a on a.partition = own.partition
      where c.stream = $1 and c.partition = own.partition and c.trigger_id = own.trigger_id)
