@@ -116,7 +116,6 @@ export {
   registerRequestSchema,
   type PauseCommand,
   type PauseReason,
-  pauseReasons,
   type ReleaseCommand,
   type StealCommand,
   type StepCommand,

@@ -101,7 +101,7 @@ const completeCommandSchema = z.strictObject({
 })
 const failCommandSchema = z.strictObject({ kind: z.literal('fail'), ...runRef, error: jsonText })
 /** Why a worker pauses a run instead of going on; the run's `blocked_reason` then. */
-export const pauseReasons = ['replay_mismatch', 'duplicate_step_key', 'retries_exhausted'] as const
+const pauseReasons = ['replay_mismatch', 'duplicate_step_key', 'retries_exhausted'] as const
 export type PauseReason = (typeof pauseReasons)[number]
 /** The code does not fit the run, or what it does failed too often: the run is paused, with the error, and never failed. */
 const pauseCommandSchema = z.strictObject({
