@@ -58,7 +58,7 @@ async function post(
 
 async function get(url: string): Promise<{ status: number; body: unknown }> {
   const reply = await fetch(`${gateway.url}${url}`)
-  const answer = { status: reply.status, body: (await reply.json()) as unknown }
+  const answer = { status: reply.status, body: await reply.json() }
   expect(undocumented({ method: 'GET', url, ...answer })).toBe(null)
   return answer
 }

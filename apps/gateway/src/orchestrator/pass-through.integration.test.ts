@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
 import { silentLogger, type RunningApp } from '@headrace/service'
 import { eventually, infra } from '@headrace/testing'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -201,4 +202,23 @@ test('the status joins what the orchestrator knows with what the gateway sees', 
     postgres: { status: 'unknown' },
     components: { gateway: { status: 'ok', instances: 1 }, orchestrator: { status: 'down', instances: 0 } },
   })
+})
+
+test('a packed body is passed on packed: its limit is that of the route that takes it', async () => {
+  const packed = gzipSync('{"workflow":"report"}')
+  const seen: [encoding: string | undefined, bytes: number][] = []
+  handler = (request, response) => {
+    const chunks: Buffer[] = []
+    request
+      .on('data', (chunk: Buffer) => chunks.push(chunk))
+      .on('end', () => {
+        if (request.url === '/v1/runs')
+          seen.push([request.headers['content-encoding'], Buffer.concat(chunks).length])
+        response.end('{}')
+      })
+  }
+  const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' }
+  const answer = await fetch(`${gateway.url}/v1/runs`, { method: 'POST', headers, body: packed })
+  expect(answer.status).toBe(200)
+  expect(seen).toEqual([['gzip', packed.length]])
 })
