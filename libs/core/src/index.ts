@@ -22,12 +22,7 @@ export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
 export type { FilteredEvent } from './match/expression.ts'
 export { compileFilter, type CompiledFilter, type Filter } from './match/filter.ts'
-export {
-  concurrencyKeyOf,
-  type ConcurrencyKeyAnswer,
-  concurrencyKeyOfInput,
-  noConcurrencyKey,
-} from './match/concurrency-key.ts'
+export { concurrencyKeyOf, concurrencyKeyOfInput, noConcurrencyKey } from './match/concurrency-key.ts'
 export { compileWindowKey, type WindowKey } from './match/window-key.ts'
 export {
   armCrashPoint,
