@@ -161,7 +161,7 @@ export class ReplayReader {
       const at = await this.#turns.take(async () => await this.#readChunk(work))
       // Days of the log may have to be read for it, during which others have their turns; then the chunk is read again.
       if (at.kind === 'unknown_ids') await work.reading.makeKnown(at.fromMs, signal)
-      if (at.kind === 'gone') return await this.#finish(work, 'gap')
+      if (at.kind === 'gone') return await this.#finish(work, at.reason)
       if (at.kind === 'end') break
     }
     this.#deliver(work, follower.end())
@@ -199,7 +199,7 @@ export class ReplayReader {
     const range = { topic, partition, from: follower.scanned, to: replay.toOffset, signal }
     try {
       for await (const chunk of this.#parts.broker.readRange({ ...range, maxBytes: FETCH_BYTES_MAX })) {
-        if (chunk.end === 'out_of_range') return { kind: 'gone' }
+        if (chunk.end === 'out_of_range') return { kind: 'gone', reason: 'gap' }
         const records = chunk.records.map((record) => readRecord(this.#parts.streams, lane, record))
         const unknownFromMs = reading.unknownFrom(records)
         if (unknownFromMs !== null) return { kind: 'unknown_ids', fromMs: unknownFromMs }
@@ -212,7 +212,8 @@ export class ReplayReader {
         return { kind: chunk.end === 'log_end' ? 'end' : 'read' }
       }
     } catch (error) {
-      if (error instanceof BrokerError && error.code === 'unreadable_batch') return { kind: 'gone' }
+      if (error instanceof BrokerError && error.code === 'unreadable_batch')
+        return { kind: 'gone', reason: 'unreadable' }
       throw error
     }
     return { kind: 'end' }
@@ -232,21 +233,22 @@ export class ReplayReader {
 
   async #finish({ replay, follower, tally }: Work, failure: string | null): Promise<void> {
     const isDone = failure === null
-    const ended = await this.#parts.store.finish(replay, {
-      revision: follower.stored.revision,
-      status: isDone ? 'done' : 'failed',
-      reason: failure,
-      counts: isDone && replay.dryRun ? tally.counts : null,
-    })
-    if (!ended) return
+    const counts = isDone && replay.dryRun ? tally.counts : null
+    const { revision } = follower.stored
+    const status = isDone ? 'done' : 'failed'
+    if (!(await this.#parts.store.finish(replay, { revision, status, reason: failure, counts }))) return
     this.#parts.log[isDone ? 'info' : 'error'](
-      { event: 'replay.ended', code: failure ?? 'done', ...nameOf(replay), counts: tally.counts },
-      isDone ? 'a range was replayed' : 'a range cannot be replayed: the log does not hold it any more',
+      { event: 'replay.ended', code: failure ?? 'done', ...nameOf(replay), counts },
+      isDone ? 'a range was replayed' : 'a range cannot be replayed: the log does not hold all of it',
     )
   }
 }
 
-type Chunk = { kind: 'read' | 'end' | 'gone' } | { kind: 'unknown_ids'; fromMs: number }
+type Chunk =
+  | { kind: 'read' | 'end' }
+  /** The log does not hold what comes next, or nobody can read it. */
+  | { kind: 'gone'; reason: 'gap' | 'unreadable' }
+  | { kind: 'unknown_ids'; fromMs: number }
 
 function nameOf({ id, triggerId, stream, partition, dryRun }: RunningReplay) {
   return { replay: id, trigger: triggerId, stream, partition, dry_run: dryRun }
