@@ -2,7 +2,7 @@ import { configTopic, createBroker, createConfigReader, writeSettings } from '@h
 import { bindingRuleSchema, type StreamBinding } from '@headrace/schemas'
 import { createMetrics, silentLogger, systemClock } from '@headrace/service'
 import { bindStream, listStreamBindings, openStore, type Store, unbindStream } from '@headrace/store'
-import { createDatabase, infra } from '@headrace/testing'
+import { createDatabase, eventually, infra } from '@headrace/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createConfigRepair, settingOf } from './config-settings.ts'
 
@@ -93,11 +93,19 @@ describe('the config topic', () => {
   test('that was made anew is told all of it again, to readers of the one before too', async () => {
     const reader = createConfigReader(broker, prefix)
     await reader.readOn()
-    await broker.topics.deleteTopic(configTopic(prefix).name)
+    const { name } = configTopic(prefix)
+    await broker.topics.deleteTopic(name)
+    await eventually('the topic is gone', async () => {
+      const { failed } = await broker.topics.describe([name])
+      return failed.get(name) === 'unknown_topic'
+    })
     const lasting = repair()
-    await lasting.runOnce()
-    await reader.readOn()
-    expect(await told()).toHaveLength(1)
+    // As the duty does it: until brokers agree that the old one is gone and the new one is there.
+    await eventually('all is told again', async () => {
+      await lasting.runOnce().catch(() => undefined)
+      return (await told().catch(() => [])).length === 1
+    })
+    await eventually('the reader has it', async () => await reader.readOn().catch(() => false))
     expect([...reader.settings('stream').keys()]).toEqual(['orders'])
   })
 
