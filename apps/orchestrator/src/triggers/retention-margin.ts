@@ -2,7 +2,7 @@ import type { Broker, StreamCatalog } from '@headrace/broker'
 import { type Clock, codeOf, limited, type Logger } from '@headrace/service'
 
 /** A cursor with events before it. */
-export interface BehindCursor {
+interface BehindCursor {
   readonly stream: string
   readonly partition: number
   readonly nextOffset: number

@@ -28,7 +28,7 @@ const READS_AT_ONCE_MAX = 2
 const FETCH_BYTES_MAX = 1024 * 1024
 const LOG_EVERY_MS = 10_000
 
-export interface ReplayEnd {
+interface ReplayEnd {
   revision: number
   status: 'done' | 'failed'
   reason: string | null

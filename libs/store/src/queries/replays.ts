@@ -26,7 +26,7 @@ export interface ReplayCounts {
   deadLetters: number
 }
 
-export type ReplayStatus = 'running' | 'done' | 'failed' | 'cancelled'
+type ReplayStatus = 'running' | 'done' | 'failed' | 'cancelled'
 
 /** No trigger has such an id: names hold no colon. */
 export const replayCursorId = (triggerId: string, replayId: string): string => `${triggerId}:${replayId}`
