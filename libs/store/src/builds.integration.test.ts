@@ -42,6 +42,11 @@ beforeEach(async () => {
 })
 
 const pin = async (): Promise<void> => void (await scene.row(`update workflows set on_deploy = 'pin'`))
+/** A worker that is not taken for dead, however slow the test is. */
+async function come(id: string, build: string): Promise<void> {
+  await upsertWorker(scene.store, workerOf(id, { build }))
+  await scene.row(`update workers set last_heartbeat_at = now() + interval '1 day' where id = $1`, [id])
+}
 const leave = async (id: string): Promise<void> =>
   void (await scene.row(`update workers set status = 'dead', died_at = now() where id = $1`, [id]))
 const age = async (): Promise<void> =>
@@ -110,7 +115,7 @@ describe('a pinned run', () => {
     await leave('w1')
     await leave('w2')
     expect(await reasonOf(id)).toBe('no_worker_of_build')
-    await upsertWorker(scene.store, workerOf('w4'))
+    await come('w4', 'b1')
     expect(await reasonOf(id)).toBeNull()
     expect(await steal('w4')).toEqual([id])
     await leave('w4')
@@ -183,7 +188,7 @@ describe('a run that code does not fit', () => {
     await scene.apply(pauseOf(id, 'duplicate_step_key', 2, 'w3'))
     expect(await resumeUnfitRuns(scene.store)).toEqual({ queued: [], more: false })
 
-    await upsertWorker(scene.store, workerOf('w5', { build: 'b3' }))
+    await come('w5', 'b3')
     const { queued } = await resumeUnfitRuns(scene.store)
     expect(queued).toMatchObject([{ runId: id, epoch: 3, build: 'b1' }])
     expect(await read(id)).toMatchObject({
@@ -201,7 +206,7 @@ describe('a run that code does not fit', () => {
     expect(await steal('w3')).toEqual([])
     await leave('w5')
     expect(await reasonOf(id)).toBe('no_worker_of_build')
-    await upsertWorker(scene.store, workerOf('w6', { build: 'b3' }))
+    await come('w6', 'b3')
     expect(await steal('w6')).toEqual([id])
     await leave('w6')
   })
@@ -255,12 +260,16 @@ describe('of a paused workflow', () => {
 test('the newest build with a living worker is to count, and none where no worker lives', async () => {
   const clean = await openScene((await createDatabase()).url)
   try {
-    const register = async (build: string, worker: string, ids: string[]) =>
+    const register = async (build: string, worker: string, ids: string[]) => {
       await registerShop(clean.store, {
         build,
         workflows: ids.map((id) => orderWorkflow(id)),
         worker: workerOf(worker, { build }),
       })
+      await clean.row(`update workers set last_heartbeat_at = now() + interval '1 day' where id = $1`, [
+        worker,
+      ])
+    }
     await clean.row(`update workers set status = 'dead', died_at = now()`)
     await register('v1', 'old', ['a', 'b'])
     await register('v2', 'new', ['a'])
