@@ -202,7 +202,7 @@ describe('the history of a stream', () => {
 })
 
 describe('a stream', () => {
-  test('is made, shown, given another retention, and removed only when its name is repeated', async () => {
+  test('is made, shown, given another retention and more partitions, and removed only when its name is repeated', async () => {
     const url = `${gateway.url}/v1/streams/ledger`
     const put = async (body: unknown) => {
       const headers = { 'content-type': 'application/json' }
@@ -220,6 +220,7 @@ describe('a stream', () => {
         retention_ms: 86_400_000,
         triggers: null,
         waited: null,
+        external: null,
         status: 'ok',
       },
     })
@@ -227,7 +228,11 @@ describe('a stream', () => {
       status: 200,
       body: { retention_ms: 172_800_000, partitions: 2 },
     })
-    expect(await put({ partitions: 3 })).toMatchObject({ status: 409, body: { code: 'stream_exists' } })
+    expect(await put({ partitions: 3 })).toMatchObject({
+      status: 200,
+      body: { partitions: 3, retention_ms: 172_800_000 },
+    })
+    expect(await put({ partitions: 2 })).toMatchObject({ status: 409, body: { code: 'stream_exists' } })
     expect((await get('/v1/streams?limit=200')).body['data']).toContainEqual(
       expect.objectContaining({ name: 'ledger' }),
     )
