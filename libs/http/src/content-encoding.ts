@@ -19,21 +19,24 @@ export function decodeBody(body: Readable, encoding: string | undefined, limitBy
 
 function gunzipped(body: Readable, limitBytes: number): Readable {
   const gunzip = createGunzip()
-  const cut = (): void => {
-    if (!body.readableEnded) gunzip.destroy(new Error('the body ended before it was whole'))
-  }
-  body.once('close', cut).pipe(gunzip)
-  const unpacked = Readable.from(unpack(gunzip, limitBytes), { objectMode: false })
-  // What is not wanted any more is read and dropped, so that a caller who is still sending gets to see the answer.
-  unpacked.once('close', () => body.off('close', cut).unpipe(gunzip).resume())
+  const unpacked = Readable.from(unpack(body, gunzip, limitBytes), { objectMode: false })
   // What fastify compares with Content-Length.
   Object.defineProperty(unpacked, 'receivedEncodedLength', { get: () => gunzip.bytesWritten })
   return unpacked
 }
 
-async function* unpack(gunzip: Gunzip, limitBytes: number): AsyncGenerator<Buffer> {
+/**
+ * Begins with whoever reads: of a request that is answered unread the body must stay unread as well. Its connection could not
+ * be used again otherwise, and nobody would hear of what is wrong with it.
+ */
+async function* unpack(body: Readable, gunzip: Gunzip, limitBytes: number): AsyncGenerator<Buffer> {
+  const cut = (): void => {
+    if (!body.readableEnded) gunzip.destroy(new Error('the body ended before it was whole'))
+  }
   let bytes = 0
   try {
+    if (body.destroyed) cut()
+    body.once('close', cut).pipe(gunzip)
     for await (const chunk of gunzip as AsyncIterable<Buffer>) {
       bytes += chunk.length
       if (bytes > limitBytes)
@@ -44,5 +47,8 @@ async function* unpack(gunzip: Gunzip, limitBytes: number): AsyncGenerator<Buffe
     if (error instanceof ProblemError) throw error
     const detail = 'Content-Encoding says gzip, and the body is not whole gzip'
     throw new ProblemError('invalid_encoding', detail, { cause: error })
+  } finally {
+    // What is not wanted any more is read and dropped, so that a caller who is still sending gets to see the answer.
+    body.off('close', cut).unpipe(gunzip).resume()
   }
 }

@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import { ProblemError } from '@headrace/schemas'
 import { createMetrics, silentLogger } from '@headrace/service'
@@ -233,4 +233,30 @@ test('a bomb is unpacked to the limit of its route and no further', async () => 
   }
   await expect(read()).rejects.toMatchObject({ code: 'body_too_large' })
   expect(bytes).toBeLessThanOrEqual(100_000)
+})
+
+test('a packed body whose request is answered unread stays unread, whatever it holds, and its connection goes on', async () => {
+  const body = new PassThrough()
+  decodeBody(body, 'gzip', 1_000)
+  body.end('no gzip')
+  await new Promise(setImmediate)
+  expect(body.readableLength).toBe(7)
+  const url = await listenHttp(server(), { host: '127.0.0.1', port: 0, change: 'HEADRACE_PORT' })
+  const send = async (headers: Record<string, string>, payload: Buffer): Promise<number> => {
+    const answer = await fetch(`${url}/v1/things`, { method: 'POST', headers, body: new Uint8Array(payload) })
+    await answer.arrayBuffer()
+    return answer.status
+  }
+  const other = { ...gzip, 'content-type': 'text/plain' }
+  expect(await send(other, Buffer.from('no gzip'))).toBe(415)
+  expect(await send(gzip, Buffer.from('no gzip'))).toBe(400)
+  expect(await send(gzip, gzipSync('{}'))).toBe(200)
+})
+
+test('a packed body that ends before anybody reads it is told as one that is not whole', async () => {
+  const body = new PassThrough()
+  const unpacked = decodeBody(body, 'gzip', 1_000)
+  body.destroy()
+  await new Promise((closed) => body.once('close', closed))
+  await expect(unpacked.toArray()).rejects.toMatchObject({ code: 'invalid_encoding' })
 })
