@@ -183,6 +183,24 @@ describe('a replay', () => {
     expect((await headrace.call(`${path}/cancel`, { method: 'POST' })).body).toEqual(cancelled.body)
   })
 
+  test('asked for several times at once under one id is one, and the id is free for another trigger', async () => {
+    await post('pause')
+    const asked = { id: randomUUID(), from: 'earliest', dry_run: false }
+    const all = await Promise.all(Array.from({ length: 4 }, async () => await replay(asked)))
+    for (const answer of all) expect(answer).toMatchObject({ status: 202, body: all[0]?.body })
+    const of = async (trigger: string, action: string, body?: unknown) =>
+      await headrace.call<WireReplay>(`/v1/triggers/${trigger}/${action}`, { method: 'POST', body })
+    expect(await of('b', 'replay', asked)).toMatchObject({
+      status: 202,
+      body: { trigger: 'b', id: asked.id },
+    })
+    for (const trigger of ['a', 'b'])
+      expect((await of(trigger, `replays/${asked.id}/cancel`)).body).toMatchObject({
+        status: 'cancelled',
+        trigger,
+      })
+  })
+
   test('of nothing is done at once', async () => {
     const { status, body } = await replay({ from: { offsets: { 0: 3 } }, to: { offsets: { 0: 3 } } })
     expect(status).toBe(200)
@@ -193,9 +211,15 @@ describe('a replay', () => {
   test('is refused when too many are running', async () => {
     await post('pause')
     const asked = { from: 'earliest', dry_run: false }
-    const begun = await Promise.all(Array.from({ length: 10 }, async () => await replay(asked)))
-    expect(begun.map(({ status }) => status)).toEqual(begun.map(() => 202))
-    expect(await replay(asked)).toMatchObject({ status: 409, body: { code: 'too_many_replays' } })
+    const all = await Promise.all(Array.from({ length: 13 }, async () => await replay(asked)))
+    const begun = all.filter(({ status }) => status === 202)
+    expect(begun).toHaveLength(10)
+    expect(all.filter(({ status, body }) => status === 409 && body.code === 'too_many_replays')).toHaveLength(
+      3,
+    )
+    // One that runs is told, not begun again.
+    const [first] = begun
+    expect(await replay({ ...asked, id: first?.body.id })).toMatchObject({ status: 202, body: first?.body })
     for (const { body } of begun)
       await headrace.call(`/v1/triggers/a/replays/${body.id}/cancel`, { method: 'POST' })
   })

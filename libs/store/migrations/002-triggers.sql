@@ -134,7 +134,7 @@ create table replays (
   dead_letters int8,
   created_at timestamptz not null default now(),
   finished_at timestamptz,
-  primary key (id, partition),
+  primary key (trigger_id, id, partition),
   constraint replays_range check (from_offset >= 0 and to_offset >= from_offset and partition >= 0),
   constraint replays_status check (status in ('running', 'done', 'failed', 'cancelled')),
   constraint replays_finished check ((status = 'running') = (finished_at is null))

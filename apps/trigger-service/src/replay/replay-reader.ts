@@ -111,10 +111,10 @@ export class ReplayReader {
     const { store, lanes } = this.#parts
     if (lanes.all.length === 0) return
     for (const replay of await store.list()) {
-      const { id, stream, partition } = replay
+      const { id, triggerId, stream, partition } = replay
       const lane = lanes.all.find((one) => one.stream === stream && one.partition === partition)
-      const trigger = this.#parts.trigger(stream, replay.triggerId)
-      const name = `${id}/${partition}`
+      const trigger = this.#parts.trigger(stream, triggerId)
+      const name = `${triggerId}/${id}/${partition}`
       if (lane === undefined || trigger === null || this.#running.has(name)) continue
       if (this.#stopping.signal.aborted) return
       this.#running.set(

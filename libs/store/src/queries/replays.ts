@@ -34,23 +34,28 @@ export const replayCursorId = (triggerId: string, replayId: string): string => `
 /** The cursors of a trigger and of its replays; `$1` is its id. A trigger may be named like the projection's first part. */
 export const cursorsOfTrigger = `(c.trigger_id = $1 or (starts_with(c.trigger_id, $1 || ':') and c.trigger_id <> '${projectionTriggerId}'))`
 
+/** A registration, a pause, a reset and another replay wait for one another here; what follows sees what they did. */
+const ownerStatement = statement(
+  'replay_owner',
+  `select t.status from triggers t where t.id = $1 and t.status <> 'retired' for no key update`,
+)
+
 const createStatement = statement(
   'create_replay',
-  `with owner as materialized (
-     select t.id, t.status from triggers t where t.id = $1 and t.status <> 'retired' for no key update),
-   running as (
-     select count(distinct r.id) as replays from replays r where r.trigger_id = $1 and r.status = 'running'),
+  `with known as (
+     select bool_or(r.id = $2) as known, count(distinct r.id) filter (where r.status = 'running') as running
+     from replays r where r.trigger_id = $1 and (r.id = $2 or r.status = 'running')),
    forgotten as (
-     delete from replays r where r.trigger_id = $1 and r.finished_at < now() - ${SHOWN_FOR}),
+     delete from replays r where r.trigger_id = $1 and r.id <> $2 and r.finished_at < now() - ${SHOWN_FOR}),
    ranges as materialized (
-     select u.* from unnest($4::text[], $5::int[], $6::int8[], $7::int8[]) u(stream, partition, from_offset, to_offset), owner, running
-     where running.replays < $8),
+     select u.* from unnest($4::text[], $5::int[], $6::int8[], $7::int8[]) u(stream, partition, from_offset, to_offset), known
+     where known.known is not true and known.running < $8),
    begun as (
      insert into trigger_cursors (trigger_id, stream, partition, next_offset, version, incarnation, status)
      select $1 || ':' || $2, u.stream, u.partition, u.from_offset, ${replayVersion},
        coalesce((select max(c.incarnation + (c.reason is not distinct from 'recreated')::int) from trigger_cursors c
-         where c.stream = u.stream and c.partition = u.partition), 1), owner.status
-     from ranges u, owner where u.to_offset > u.from_offset),
+         where c.stream = u.stream and c.partition = u.partition), 1), $9
+     from ranges u where u.to_offset > u.from_offset),
    created as (
      insert into replays (id, trigger_id, stream, partition, from_offset, to_offset, dry_run, status, finished_at, windows, events, filtered, repeats, dead_letters)
      select $2::uuid, $1, u.stream, u.partition, u.from_offset, u.to_offset, $3,
@@ -58,12 +63,12 @@ const createStatement = statement(
        e.zero, e.zero, e.zero, e.zero, e.zero
      from ranges u, lateral (select case when $3 and u.to_offset <= u.from_offset then 0 end as zero) e
      returning 1)
-   select (select count(*) from owner)::int as owners, (select count(*) from created)::int as created`,
+   select known.known is true or exists (select 1 from created) as there from known`,
 )
 
 /**
- * Begins a replay, with a cursor for each range that is not empty; of a paused trigger it waits with the trigger. Forgets
- * the trigger's replays that ended long ago.
+ * Begins a replay, with a cursor for each range that is not empty; of a paused trigger it waits with the trigger. One that was
+ * begun under the id stays as it is. Forgets the trigger's replays that ended long ago.
  */
 export async function createReplay(
   store: Store,
@@ -76,21 +81,25 @@ export async function createReplay(
   },
 ): Promise<'created' | 'unknown_trigger' | 'too_many'> {
   const { id, triggerId, dryRun, ranges, runningMax } = replay
-  const [row] = await withRetries(
+  return await withRetries(
     async () =>
-      await run<{ owners: number; created: number }>(store.general, createStatement, [
-        triggerId,
-        id,
-        dryRun,
-        ranges.map(({ stream }) => stream),
-        ranges.map(({ partition }) => partition),
-        ranges.map(({ fromOffset }) => fromOffset),
-        ranges.map(({ toOffset }) => toOffset),
-        runningMax,
-      ]),
+      await transaction(store.general, async (client) => {
+        const [owner] = await run<{ status: string }>(client, ownerStatement, [triggerId])
+        if (owner === undefined) return 'unknown_trigger'
+        const [row] = await run<{ there: boolean }>(client, createStatement, [
+          triggerId,
+          id,
+          dryRun,
+          ranges.map(({ stream }) => stream),
+          ranges.map(({ partition }) => partition),
+          ranges.map(({ fromOffset }) => fromOffset),
+          ranges.map(({ toOffset }) => toOffset),
+          runningMax,
+          owner.status,
+        ])
+        return row?.there === true ? 'created' : 'too_many'
+      }),
   )
-  if (row === undefined || row.owners === 0) return 'unknown_trigger'
-  return row.created === 0 ? 'too_many' : 'created'
 }
 
 /** A range that is to be read, and how far it is. */
@@ -134,7 +143,7 @@ const finishStatement = statement(
   `with gone as (
      delete from trigger_cursors c where c.trigger_id = $1 and c.stream = $2 and c.partition = $3 and c.revision = $4 returning 1)
    update replays r set status = $6, reason = $7, windows = $8, events = $9, filtered = $10, repeats = $11, dead_letters = $12, finished_at = now()
-   where r.id = $5 and r.partition = $3 and r.status = 'running' and exists (select 1 from gone)
+   where r.trigger_id = $13 and r.id = $5 and r.partition = $3 and r.status = 'running' and exists (select 1 from gone)
    returning 1 as there`,
 )
 
@@ -164,6 +173,7 @@ export async function finishReplay(
     counts?.filtered ?? null,
     counts?.repeats ?? null,
     counts?.deadLetters ?? null,
+    triggerId,
   ])
   return rows.length > 0
 }

@@ -110,7 +110,7 @@ export const replays = pgTable(
     createdAt: instant('created_at').notNull(),
     finishedAt: instant('finished_at'),
   },
-  (table) => [primaryKey({ columns: [table.id, table.partition] })],
+  (table) => [primaryKey({ columns: [table.triggerId, table.id, table.partition] })],
 )
 
 export const eventIds = pgTable(
