@@ -152,6 +152,17 @@ describe('every way of starting a run', () => {
     expect(await getRun(scene.store, bad.runId)).toBeNull()
   })
 
+  test('by API, sent again under its own id: the run that is there, though a later rule fails on its input', async () => {
+    const sent = { ...byApi, workflow, runId: await freshId(), input: '{"k":["no key"]}', externalId: 'once' }
+    await registerRule(scene.store, null)
+    expect(await createRun(scene.store, sent)).toMatchObject({ status: 'created', held: null })
+    await registerRule(scene.store, { limit: 1, key: 'event.data.k' })
+    expect(await createRun(scene.store, { ...sent, runId: await freshId() })).toMatchObject({
+      status: 'existing',
+      run: { id: sent.runId },
+    })
+  })
+
   test('with a delay: it counts for nothing until that is over, and then is held', async () => {
     const key = freshKey()
     const runId = await freshId()

@@ -67,7 +67,13 @@ const attemptsMax = 3
 /** Starts a run by API. The queue, app and build are those of the workflow as it is registered. */
 export async function createRun(store: Store, fresh: NewRun): Promise<CreatedRun> {
   const [key] = await keysOfStarts(store, [fresh])
-  if (key?.kind === 'failed') return { status: 'invalid_key', reason: key.reason }
+  if (key?.kind === 'failed') {
+    // A rule that came after its run changes nothing for a request that is sent again.
+    const existing = await existingRun(store, fresh)
+    return existing === null
+      ? { status: 'invalid_key', reason: key.reason }
+      : { status: 'existing', run: existing }
+  }
   const values = [
     fresh.runId,
     fresh.workflow,
