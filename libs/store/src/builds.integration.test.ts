@@ -17,7 +17,7 @@ import { createRun } from './queries/create-run.ts'
 import { setWorkflowPaused } from './queries/pause-workflow.ts'
 import { resumeUnfitRuns } from './queries/resume-unfit-runs.ts'
 import { stealRuns } from './queries/steal-runs.ts'
-import { resumeRuns } from './queries/steer-runs.ts'
+import { pauseRuns, resumeRuns } from './queries/steer-runs.ts'
 import { dispatchTargets, upsertWorker } from './queries/workers.ts'
 import { newRunIds } from './run-id.ts'
 
@@ -220,6 +220,19 @@ describe('a run that code does not fit', () => {
     expect(await read(exhausted)).toMatchObject({ blocked_reason: 'retries_exhausted', unfit_builds: null })
     await pin()
     expect((await resumeUnfitRuns(scene.store)).queued).toEqual([])
+  })
+
+  test('does not go on by itself once a person has paused it, too; its error still says why', async () => {
+    const id = await begunRun()
+    await scene.claim(id, 2, 'w1')
+    await scene.apply(pauseOf(id, 'replay_mismatch', 2))
+    expect(await pauseRuns(scene.store, [id])).toEqual([id])
+    expect(await pauseRuns(scene.store, [id])).toEqual([])
+    expect((await resumeUnfitRuns(scene.store)).queued).toEqual([])
+    expect(await read(id)).toMatchObject({ status: 'paused', blocked_reason: null, unfit_builds: ['b1'] })
+    expect(await read(id)).toMatchObject({ error: expect.stringContaining('ReplayMismatchError') as string })
+    expect((await resumeRuns(scene.store, [id])).queued).toMatchObject([{ runId: id, epoch: 3 }])
+    expect(await read(id)).toMatchObject({ unfit_builds: null, error: null })
   })
 
   test('is tried again on the same build when a person resumes it', async () => {

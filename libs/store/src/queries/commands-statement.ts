@@ -3,7 +3,7 @@ import type { PauseReason } from '@headrace/schemas'
 import { statement } from '../statement.ts'
 
 /** Why a worker pauses a run, as the ending of its time there; the run keeps it as its `blocked_reason`. */
-const misfits = `'replay_mismatch', 'duplicate_step_key'`
+export const misfits = `'replay_mismatch', 'duplicate_step_key'`
 const pauses = `${misfits}, 'retries_exhausted'`
 /** Builds remembered that did not fit a run, the latest: what is forgotten may be tried again. */
 const unfitBuildsMax = 20

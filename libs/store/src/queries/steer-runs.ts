@@ -2,6 +2,7 @@ import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { run, type Statement, statement } from '../statement.ts'
 import type { EndedRun } from './apply-commands.ts'
+import { misfits } from './commands-statement.ts'
 import { apart, type ConcurrencyKey, heldColumn, type HeldRow } from './concurrency-keys.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
 import { parentOf } from './wait-ref.ts'
@@ -47,7 +48,7 @@ export const toEndedRun = (row: EndedRow): EndedRun => ({
  */
 function steerStatement(
   action: 'cancel' | 'pause' | 'resume',
-  { from, set, note, returns }: { from: string[]; set: string; note: string; returns: string },
+  { from, set, note, returns }: { from: string; set: string; note: string; returns: string },
 ): Statement {
   return statement(
     `${action}_runs`,
@@ -56,7 +57,7 @@ function steerStatement(
        from (select distinct id from unnest($1::uuid[]) u(id) order by id) u
        cross join lateral (
          select r.id, r.epoch, r.status, r.worker_id, r.claimed_at from runs r
-         where r.id = u.id and r.status || '' in (${from.map((status) => `'${status}'`).join(', ')})
+         where r.id = u.id and ${from}
          for no key update) r),
      moved as (
        update runs r set ${set} from own where r.id = any (array[own.id]) returning ${returns}),
@@ -68,18 +69,25 @@ function steerStatement(
   )
 }
 
-const live = ['queued', 'running', 'waiting', 'paused']
+/** See resume-unfit-runs. */
+const goesOnByItself = `r.blocked_reason || '' in (${misfits})`
+const statusIn = (...statuses: string[]): string =>
+  `r.status || '' in (${statuses.map((status) => `'${status}'`).join(', ')})`
 
 export const cancelStatement = steerStatement('cancel', {
-  from: live,
+  from: statusIn('queued', 'running', 'waiting', 'paused'),
   set: `status = 'cancelled', worker_id = null, finished_at = now()`,
   note: 'cancelled',
   returns: endColumns,
 })
 
+/**
+ * A run that its code paused goes on by itself with other code: a person who pauses it takes that from it, and no more, so
+ * its error still says what did not fit.
+ */
 export const pauseStatement = steerStatement('pause', {
-  from: ['queued', 'running', 'waiting'],
-  set: `status = 'paused', worker_id = null`,
+  from: `(${statusIn('queued', 'running', 'waiting')} or (${statusIn('paused')} and ${goesOnByItself}))`,
+  set: `status = 'paused', worker_id = null, blocked_reason = case when ${goesOnByItself} then null else r.blocked_reason end`,
   note: 'paused',
   returns: 'r.id',
 })
@@ -90,7 +98,7 @@ export const pauseStatement = steerStatement('pause', {
  * its place while it was paused, and one that was not waits for it again.
  */
 export const resumeStatement = steerStatement('resume', {
-  from: ['paused'],
+  from: statusIn('paused'),
   set: `status = 'queued', epoch = r.epoch + 1, queued_at = now(), error = null, unfit_builds = null,
          blocked_reason = case when r.started_at is not null then null
            when r.blocked_reason <> 'delayed' or r.run_at > now() then r.blocked_reason
