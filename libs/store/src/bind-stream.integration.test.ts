@@ -2,11 +2,12 @@ import { bindingRuleSchema, type StreamBinding } from '@headrace/schemas'
 import { createDatabase } from '@headrace/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openStore, type Store } from './connection.ts'
+import { untilWaiting } from './fixtures/in-order.ts'
 import { registerShop } from './fixtures/scene.ts'
 import { type BindStream, bindStream, type BoundStream } from './queries/bind-stream.ts'
 import { loadCursors, setCursorStatus } from './queries/cursors.ts'
 import { createProjections, projectionTriggerId } from './queries/projections.ts'
-import { listStreamBindings, unbindStream } from './queries/stream-bindings.ts'
+import { listStreamBindings, unbindStream, unboundRevision } from './queries/stream-bindings.ts'
 
 const T = 1_795_000_000_000
 let store: Store
@@ -66,6 +67,25 @@ describe('binding a stream', () => {
       kind: 'bound',
       isNew: false,
     })
+  })
+
+  it('that is being made is waited for before it is told that the stream is not bound', async () => {
+    const { promise: held, resolve: go } = Promise.withResolvers<Map<number, number>>()
+    const { promise: begun, resolve: begins } = Promise.withResolvers<void>()
+    const binding = bind('orders', 'shop.orders', {
+      starts: async () => {
+        begins()
+        return await held
+      },
+    })
+    await begun
+    const asked = unboundRevision(store, 'orders')
+    await untilWaiting(store, 1)
+    go(offsets(10, 20))
+    expect(await binding).toMatchObject({ kind: 'bound' })
+    expect(await asked).toBeNull()
+    const gone = await unbindStream(store, 'orders')
+    expect(await unboundRevision(store, 'orders')).toBeGreaterThan(Number(gone))
   })
 
   it('is decided for one of many who ask at once', async () => {

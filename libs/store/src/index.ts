@@ -186,8 +186,8 @@ export { bindStream, type BoundStream, type StartOffsets } from './queries/bind-
 export {
   findStreamBinding,
   listStreamBindings,
-  nextConfigRevision,
   unbindStream,
+  unboundRevision,
 } from './queries/stream-bindings.ts'
 export { sweepEndedWaits } from './queries/sweep-ended-waits.ts'
 export type { TaskSeed } from './queries/task-seed.ts'

@@ -94,12 +94,13 @@ describe('the config topic', () => {
     const reader = createConfigReader(broker, prefix)
     await reader.readOn()
     const { name } = configTopic(prefix)
+    const lasting = repair()
+    await lasting.runOnce()
     await broker.topics.deleteTopic(name)
     await eventually('the topic is gone', async () => {
       const { failed } = await broker.topics.describe([name])
       return failed.get(name) === 'unknown_topic'
     })
-    const lasting = repair()
     // As the duty does it: until brokers agree that the old one is gone and the new one is there.
     await eventually('all is told again', async () => {
       await lasting.runOnce().catch(() => undefined)

@@ -8,7 +8,7 @@ import {
 import { type Setting, writeSettings } from '@headrace/broker'
 import type { StreamBinding } from '@headrace/schemas'
 import { type Clock, createDuty, type Duty, limited, type Logger, type Metrics } from '@headrace/service'
-import { listStreamBindings, nextConfigRevision, type Store } from '@headrace/store'
+import { listStreamBindings, type Store, unboundRevision } from '@headrace/store'
 
 /** What a death between the commit and the record costs at most: so long gateways go by the setting before. */
 const REPAIR_EVERY_MS = 5_000
@@ -47,9 +47,11 @@ export function createConfigRepair(options: ConfigSettingsOptions): Duty {
     metrics,
     runOnce: async (signal) => {
       // Before Postgres is read: what is found to differ then was not overtaken by this reading.
-      await reader.readOn(signal)
+      const isThere = await reader.readOn(signal)
       const bindings = await listStreamBindings(store)
-      const missing = await differences(bindings, reader.lastWritten('stream'), store)
+      // Of a topic that was deleted nothing stands: a gateway that starts now would know of no binding.
+      const written = isThere ? reader.lastWritten('stream') : new Map<string, Setting>()
+      const missing = await differences(bindings, written, store)
       if (missing.length > 0) {
         await ensureConfigTopic(broker, prefix)
         await writeSettings(producer, prefix, missing)
@@ -72,8 +74,11 @@ async function differences(
   const stale = bindings.filter(({ stream, revision }) => written.get(stream)?.revision !== revision)
   const left = [...written.values()].filter(({ name, value }) => value !== null && !bound.has(name))
   const deleted: Setting[] = []
-  for (const { kind, name } of left)
-    deleted.push({ kind, name, value: null, revision: await nextConfigRevision(store) })
+  for (const { kind, name } of left) {
+    const revision = await unboundRevision(store, name)
+    // Else it was bound again meanwhile, and that is told under a revision of its own.
+    if (revision !== null) deleted.push({ kind, name, value: null, revision })
+  }
   return [...stale.map(settingOf), ...deleted]
 }
 

@@ -1,6 +1,6 @@
 import { bindingRuleSchema, type StreamBinding } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
-import { type Connection, run, statement } from '../statement.ts'
+import { type Connection, run, statement, transaction } from '../statement.ts'
 
 interface BindingRow extends Record<string, unknown> {
   stream: string
@@ -68,11 +68,19 @@ export async function unbindStream(store: Store, stream: string): Promise<number
   return row?.revision ?? null
 }
 
-const revisionStatement = statement('next_config_revision', `select nextval('config_revisions') as revision`)
+const unboundStatement = statement(
+  'unbound_revision',
+  `select nextval('config_revisions') as revision where not exists (select 1 from stream_bindings b where b.stream = $1)`,
+)
 
-/** Above every revision that was given out before. */
-export async function nextConfigRevision(store: Store): Promise<number> {
-  const [row] = await run<{ revision: number }>(store.general, revisionStatement, [])
-  if (row === undefined) throw new Error('a sequence gave no value')
-  return row.revision
+/**
+ * The revision under which it may be told that a stream is not bound; null: it is. A binding that is being made is waited for:
+ * committed later under a revision from before, it would not count against what is told.
+ */
+export async function unboundRevision(store: Store, stream: string): Promise<number | null> {
+  return await transaction(store.general, async (client) => {
+    await client.query('lock table stream_bindings in share row exclusive mode')
+    const [row] = await run<{ revision: number }>(client, unboundStatement, [stream])
+    return row?.revision ?? null
+  })
 }
