@@ -180,6 +180,41 @@ test('a server that listens tells its real port, and bytes that are no HTTP get 
   expect(answer).toContain('"code":"invalid_header"')
 })
 
+test('a request that breaks while it is answered gets no second answer within the first', async () => {
+  const app = server()
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+  async function* parts(): AsyncGenerator<string> {
+    yield 'first'
+    await ended
+  }
+  await app.register((inner, _options, done) => {
+    inner.removeAllContentTypeParsers()
+    inner.addContentTypeParser('*', (_request, _body, parsed) => parsed(null))
+    const config = { scope: 'runs:write' } as const
+    inner.post('/v1/both-ways', { config }, (_request, reply) => reply.send(Readable.from(parts())))
+    done()
+  })
+  const url = await listenHttp(app, { host: '127.0.0.1', port: 0, change: 'HEADRACE_PORT' })
+  const { connect } = await import('node:net')
+  const answer = await new Promise<string>((resolve) => {
+    let text = ''
+    const head = 'POST /v1/both-ways HTTP/1.1\r\nhost: x\r\ncontent-type: a/b\r\ntransfer-encoding: chunked'
+    const socket = connect(Number(new URL(url).port), '127.0.0.1', () =>
+      socket.write(`${head}\r\n\r\n1\r\na\r\n`),
+    )
+    socket.on('data', (bytes: Buffer) => {
+      const before = text.includes('first')
+      text += bytes.toString()
+      if (!before && text.includes('first')) socket.write('no chunk\r\n')
+    })
+    socket.on('close', () => resolve(text))
+  })
+  end()
+  expect(answer).toContain('first')
+  expect(answer.split('HTTP/1.1 ')).toHaveLength(2)
+  expect(answer.endsWith('0\r\n\r\n')).toBe(false)
+})
+
 describe('a query', () => {
   const schema = z.strictObject({
     limit: limitParameter,

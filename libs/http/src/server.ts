@@ -1,4 +1,4 @@
-import { STATUS_CODES } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { limits, ProblemError } from '@headrace/schemas'
 import { codeOf, explainListenError, type ListenOptions, type Logger, type Metrics } from '@headrace/service'
@@ -44,6 +44,7 @@ const RECEIVE_MS_MAX = 120_000
 export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   const { log } = options
   const paths = createPathMethods()
+  const answers = new WeakMap<Socket, ServerResponse>()
   const failed = (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply =>
     sendProblem(reply, problemOf(error, request, options))
   const app = fastify({
@@ -59,8 +60,14 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
       reply.header('x-request-id', request.id)
       failed(error, request, reply)
     },
-    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, log),
+    clientErrorHandler: (error, socket) => {
+      const answer = answers.get(socket)
+      // In the middle of an answer there is no room for another: broken off, it is seen not to be whole.
+      if (answer?.headersSent === true && !answer.writableFinished) socket.destroy()
+      else answerBrokenRequest(error, socket, log)
+    },
   })
+  app.server.on('request', (request, answer) => answers.set(request.socket, answer))
   takeJson(app)
   app.setErrorHandler(failed)
   app.setNotFoundHandler((request, reply) => sendProblem(reply, notFound(request, paths)))
