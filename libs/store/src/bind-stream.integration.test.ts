@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { bindingRuleSchema, type StreamBinding } from '@headrace/schemas'
 import { createDatabase } from '@headrace/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -7,6 +8,7 @@ import { registerShop } from './fixtures/scene.ts'
 import { type BindStream, bindStream, type BoundStream } from './queries/bind-stream.ts'
 import { loadCursors, setCursorStatus } from './queries/cursors.ts'
 import { createProjections, projectionTriggerId } from './queries/projections.ts'
+import { createReplay, readReplay } from './queries/replays.ts'
 import { listStreamBindings, unbindStream, unboundRevision } from './queries/stream-bindings.ts'
 
 const T = 1_795_000_000_000
@@ -37,7 +39,7 @@ beforeAll(async () => {
 afterAll(async () => await store.close())
 beforeEach(async () => {
   await store.general.query(
-    'truncate stream_bindings, trigger_cursors, triggers, workflows, builds, apps, waited_streams, projections',
+    'truncate stream_bindings, trigger_cursors, triggers, workflows, builds, apps, waited_streams, projections, replays',
   )
 })
 
@@ -138,6 +140,19 @@ describe('binding a stream', () => {
       { partition: 0, incarnation: 2, from_offset: 1, projected_from: T },
       { partition: 1, incarnation: 2, from_offset: 2, projected_from: T },
     ])
+  })
+
+  it('ends the replays of its triggers: their offsets are of the log before', async () => {
+    await registerShop(store)
+    const id = randomUUID()
+    const ranges = [0, 3].map((partition) => ({ stream: 'orders', partition, fromOffset: 1, toOffset: 90 }))
+    const replay = { id, triggerId: 'on_order', dryRun: false, ranges, runningMax: 1 }
+    expect(await createReplay(store, replay)).toBe('created')
+    await bind('orders', 'shop.orders')
+    const ended = { status: 'cancelled', reason: 'stream_bound' }
+    expect(await readReplay(store, 'on_order', id)).toMatchObject([ended, ended])
+    const all = await loadCursors(store, 'orders', null)
+    expect(all.map(({ triggerId }) => triggerId)).toEqual(['on_order', 'on_order'])
   })
 
   it('leaves the cursors alone when only the rule changes', async () => {

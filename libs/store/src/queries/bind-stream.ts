@@ -2,6 +2,7 @@ import type { StreamBinding } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { run, statement, transaction } from '../statement.ts'
 import { projectionTriggerId, projectionVersion } from './projections.ts'
+import { endReplays } from './replays.ts'
 import { findStreamBinding, putStreamBinding } from './stream-bindings.ts'
 
 /** Where who follows a stream begins on the Kafka topic that it is being bound to: per partition, its next offset. */
@@ -99,8 +100,20 @@ const projectStatement = statement(
      set incarnation = excluded.incarnation, projected_from = excluded.projected_from, from_offset = excluded.from_offset`,
 )
 
+/** Replays wait here: a range that is begun names offsets of the log that there was before. */
+const followersStatement = statement(
+  'followers_of_stream',
+  `select t.id from triggers t where t.stream = $1 order by t.id for no key update`,
+)
+
 async function beginAnew(client: Client, { stream, starts, projectedFrom }: BindStream): Promise<void> {
   const offsets = await starts()
+  const triggers = await run<{ id: string }>(client, followersStatement, [stream])
+  await endReplays(
+    client,
+    triggers.map(({ id }) => id),
+    { reason: 'stream_bound' },
+  )
   await run(client, beginStatement, [stream, [...offsets.keys()], [...offsets.values()]])
   const { rows } = await client.query<{ projected_from: number }>(
     'select projected_from from waited_streams where stream = $1',
