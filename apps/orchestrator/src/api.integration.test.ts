@@ -400,16 +400,3 @@ test('the status is ok, and a 200, as soon as each component lives', async () =>
     body: { status: 'ok', kafka: { status: 'ok' }, postgres: { status: 'ok' } },
   })
 })
-
-test('metrics and health are served apart', async () => {
-  expect((await fetch(`${headrace.app.managementUrl}/readyz`)).status).toBe(200)
-  const text = await (await fetch(`${headrace.app.managementUrl}/metrics`)).text()
-  for (const name of [
-    'runs_started_total',
-    'commands_batch_size',
-    'orchestrator_request_seconds',
-    'dispatch_tasks_total',
-  ]) {
-    expect(text).toContain(`headrace_${name}`)
-  }
-})

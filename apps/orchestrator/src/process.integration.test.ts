@@ -49,6 +49,23 @@ test('SIGTERM: callers that wait for a run are answered, and the process ends wi
   expect(await ended).toEqual({ code: 0, signal: null })
 })
 
+test('metrics and health are served apart', async () => {
+  const { process, url, managementUrl } = await orchestrator()
+  await process.waitForLine('orchestrator.listening')
+  await eventually('it is ready', async () => (await fetch(`${managementUrl}/readyz`)).ok)
+  const text = await (await fetch(`${managementUrl}/metrics`)).text()
+  for (const name of [
+    'runs_started_total',
+    'commands_batch_size',
+    'orchestrator_request_seconds',
+    'dispatch_tasks_total',
+  ]) {
+    expect(text).toContain(`headrace_${name}`)
+  }
+  expect((await fetch(`${url}/metrics`)).status).toBe(404)
+  await process.kill('SIGTERM')
+})
+
 test('SIGTERM while it waits for Postgres at its start ends it with 0; it was not ready', async () => {
   const { process, managementUrl } = await orchestrator({
     HEADRACE_DATABASE_URL: `postgres://headrace@127.0.0.1:${await freePort()}/headrace`,
