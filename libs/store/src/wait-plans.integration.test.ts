@@ -57,7 +57,7 @@ const hot: Hot[] = [
   },
   {
     statement: startChildrenStatement,
-    values: columns(ids, 'key', 1, 'w1', 0, 'report', 'null', 1_000, ids),
+    values: columns(ids, 'key', 1, 'w1', 0, 'report', 'null', 1_000, ids, 'customer-1', null),
     indexes: [primaryKey, exactly('waits_live')],
   },
   { statement: childWaitsStatement, values: [ids[0]!, 1_000], indexes: [primaryKey], walks: 'waits' },
