@@ -128,6 +128,33 @@ describe('a window that was set aside', () => {
   })
 })
 
+test('a run that its worker sets aside is a dead letter with its input, and is retried by its own id', async () => {
+  const worker = await headrace.lastingWorker({ app: 'checking', workflows: [workflowOf('checked')] })
+  const started = await headrace.call<WireRun>('/v1/runs', {
+    method: 'POST',
+    body: { workflow: 'checked', input: { total: 'x' } },
+  })
+  const { id: runId } = started.body
+  await worker.claim(runId)
+  const error = JSON.stringify({ name: 'SchemaValidationError', message: '/total: must be a number' })
+  const fail = { kind: 'fail', run_id: runId, epoch: 1, error, set_aside: 'schema_invalid' } as const
+  expect(await worker.do(fail)).toEqual([{ kind: 'done' }])
+  const letter = await eventually('its dead letter is written', async () => {
+    const { data } = await list('reason=schema_invalid')
+    return data[0]
+  })
+  expect(letter).toMatchObject({
+    run_id: runId,
+    detail: '/total: must be a number',
+    source: null,
+    status: 'open',
+  })
+  expect((await shown(letter.id)).value).toBe('{"total":"x"}')
+  expect((await act(letter.id, 'redrive')).body.detail).toContain(`/v1/runs/${runId}/retry`)
+  const retried = await headrace.call(`/v1/runs/${runId}/retry`, { method: 'POST' })
+  expect(retried.status).toBe(201)
+})
+
 describe('a record that was set aside', () => {
   test('is published again as it was, under an id of its own that lanes look for', async () => {
     const id = await recordLetter()

@@ -41,7 +41,7 @@ import { runTimers } from './runs/run-timers.ts'
 import { runGauges } from './runs/run-gauges.ts'
 import { postgresProblem } from './postgres-problem.ts'
 import { prepareSchema } from './prepare-schema.ts'
-import { createDeadLetters } from './recover/dead-letters.ts'
+import { createDeadLetters, type DeadLetters } from './recover/dead-letters.ts'
 import { recoverDuties } from './recover/duties.ts'
 import { buildDuties } from './register/build-duties.ts'
 import { createRegistration } from './register/registration.ts'
@@ -153,7 +153,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     watch,
     version,
   }
-  const url = await serve(context, { config, activity, api, counts, waiting })
+  const url = await serve(context, { config, activity, api, counts, waiting, deadLetters })
   log.info(
     { event: 'orchestrator.listening', url, management_url: management.url, instance: instanceId },
     'serving',
@@ -281,6 +281,7 @@ interface ServeOptions {
   api: ApiContext
   counts: OrchestratorMetrics
   waiting: WaitParts
+  deadLetters: DeadLetters
 }
 
 async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOptions): Promise<string> {

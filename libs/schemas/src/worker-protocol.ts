@@ -99,7 +99,13 @@ const completeCommandSchema = z.strictObject({
   ...runRef,
   output: jsonText,
 })
-const failCommandSchema = z.strictObject({ kind: z.literal('fail'), ...runRef, error: jsonText })
+const failCommandSchema = z.strictObject({
+  kind: z.literal('fail'),
+  ...runRef,
+  error: jsonText,
+  /** The handler was never begun: its input does not pass its schema. The run becomes a dead letter besides. */
+  set_aside: z.literal('schema_invalid').optional(),
+})
 /** Why a worker pauses a run instead of going on; the run's `blocked_reason` then. */
 const pauseReasons = ['replay_mismatch', 'duplicate_step_key', 'retries_exhausted'] as const
 export type PauseReason = (typeof pauseReasons)[number]

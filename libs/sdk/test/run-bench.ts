@@ -38,6 +38,8 @@ export class RunBench {
   readonly orchestrator = new MemoryOrchestrator()
   readonly lines: { level: string; message: string }[] = []
   readonly delays: number[] = []
+  /** What its workers sent, in order. */
+  readonly commands: Command[] = []
   readonly #workflow: AnyWorkflow
   readonly runId: string
   #sent: Sent[] = []
@@ -102,6 +104,7 @@ export class RunBench {
       send: async (command) =>
         await new Promise<CommandReply>((resolve) => {
           if (workerId !== `w${this.#worker}` || this.execution === null) return
+          this.commands.push(command)
           this.#sent.push({ command, workerId, reply: null, resolve })
           if (this.prompt) this.settle()
         }),

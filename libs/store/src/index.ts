@@ -121,6 +121,7 @@ export {
   listRunNotes,
   listSteps,
   readRunEnds,
+  readRunInputs,
   type RunFilter,
   type RunNote,
 } from './queries/read-runs.ts'

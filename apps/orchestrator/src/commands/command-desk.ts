@@ -43,6 +43,8 @@ export interface CommandDeskOptions {
   metrics: OrchestratorMetrics
   events: RunEvents
   publisher: Publisher
+  /** Dead letters of runs that a batch failed, before their worker is answered. */
+  setAside: (items: readonly WorkerCommand[], replies: readonly CommandReply[]) => Promise<void>
   runWaits: (items: readonly WaitItem[]) => Promise<CommandReply[]>
   /** The queue that a worker registered for; null: it is not registered. */
   queueOf: (workerId: string) => Promise<string | null>
@@ -193,7 +195,7 @@ async function runClaims(
 }
 
 async function runCommands(
-  { store, events, metrics }: CommandDeskOptions,
+  { store, events, metrics, setAside }: CommandDeskOptions,
   items: readonly WorkerCommand[],
 ): Promise<CommandReply[]> {
   crashPoint('commands.before-commit')
@@ -207,6 +209,7 @@ async function runCommands(
   events.queued(released)
   events.ended(ended)
   countSteps(metrics, items, replies)
+  if (items.some(({ command }) => command.kind === 'fail')) await setAside(items, replies)
   return replies
 }
 

@@ -7,7 +7,9 @@ import type { OrchestratorMetrics } from '../metrics.ts'
 import { createPublisher } from '../publish/publisher.ts'
 import { runWaits } from '../waits/run-waits.ts'
 import type { WaitParts } from '../waits/wait-parts.ts'
+import type { DeadLetters } from '../recover/dead-letters.ts'
 import { type CommandDesk, createCommandDesk } from './command-desk.ts'
+import { setAsideRuns } from './set-aside-runs.ts'
 import { createWorkerQueues } from './worker-queues.ts'
 
 export interface DeskPartsOptions {
@@ -16,10 +18,18 @@ export interface DeskPartsOptions {
   api: ApiContext
   counts: OrchestratorMetrics
   waiting: WaitParts
+  deadLetters: DeadLetters
 }
 
 /** The desk with all it stands on. Its producer is its own: no task waits behind an event of a run. */
-export function deskOf({ config, activity, api, counts, waiting }: DeskPartsOptions): CommandDesk {
+export function deskOf({
+  config,
+  activity,
+  api,
+  counts,
+  waiting,
+  deadLetters,
+}: DeskPartsOptions): CommandDesk {
   const { store, broker, events, prefix, known, log, clock, serverClock } = api
   const { streams: catalog } = known
   const { timers, selfRead, looks, pending } = waiting
@@ -43,6 +53,7 @@ export function deskOf({ config, activity, api, counts, waiting }: DeskPartsOpti
     metrics,
     events,
     publisher,
+    setAside: async (items, replies) => await setAsideRuns({ store, deadLetters, log }, items, replies),
     runWaits: async (items) =>
       await runWaits(
         { store, serverClock, selfRead, looks, timers, events, pending, metrics, lookbackMs },

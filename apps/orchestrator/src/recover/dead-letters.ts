@@ -3,7 +3,7 @@ import { createDuty, type Clock, type Duty, type Logger, type Metrics } from '@h
 
 /** What goes to `<prefix>.dead-letters`: what could not go on, and why. */
 export interface DeadLetter {
-  /** Stable: `worker_lost`. */
+  /** Stable: `worker_lost`, `schema_invalid`. */
   reason: string
   detail: string
   runId: string
@@ -13,6 +13,12 @@ export interface DeadLetter {
   /** JSON text: the run's input. */
   payload: string | null
 }
+
+/** Of a run: where its first event lies. */
+export const sourceOf = (
+  trigger: { stream: string; partition: number; firstOffset: number } | null,
+): DeadLetter['source'] =>
+  trigger && { stream: trigger.stream, partition: trigger.partition, offset: trigger.firstOffset }
 
 /**
  * Writes dead letters, again and again until each is acknowledged. The run's row already says what became of it; the
@@ -38,6 +44,8 @@ export interface DeadLettersOptions {
 const AGAIN_EVERY_MS = 5_000
 /** Beyond it Kafka has been away for long and the oldest are dropped, each with a line in the log. */
 const WAITING_MAX = 10_000
+/** A run's input is up to 1 MiB. */
+const WAITING_CHARACTERS_MAX = 64 * 1024 * 1024
 /** A record may be 2 MiB; a payload past this is cut, and the cut is flagged. */
 const PAYLOAD_BYTES_MAX = 1_000_000
 
@@ -68,7 +76,7 @@ export function createDeadLetters(options: DeadLettersOptions): DeadLetters {
   }
 
   function keep(letters: DeadLetter[], most = WAITING_MAX): void {
-    for (const dropped of letters.splice(0, letters.length - most)) {
+    for (const dropped of letters.splice(0, excessOf(letters, most))) {
       log.error(
         {
           event: 'dead_letter.dropped',
@@ -104,6 +112,17 @@ export function createDeadLetters(options: DeadLettersOptions): DeadLetters {
       keep(waiting, 0)
     },
   }
+}
+
+/** How many of the oldest do not fit. */
+function excessOf(letters: readonly DeadLetter[], most: number): number {
+  const floor = Math.max(0, letters.length - most)
+  let characters = 0
+  for (let at = letters.length - 1; at >= floor; at -= 1) {
+    characters += letters[at]?.payload?.length ?? 0
+    if (characters > WAITING_CHARACTERS_MAX) return at + 1
+  }
+  return floor
 }
 
 function record({ reason, detail, runId, source, triggerId, payload }: DeadLetter) {

@@ -11,12 +11,13 @@ import {
   type LostRun,
   recoverDeadWorkers,
   type Store,
+  sweepAudit,
   sweepDecisions,
 } from '@headrace/store'
 import type { OrchestratorConfig } from '../config.ts'
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
-import type { DeadLetter, DeadLetters } from './dead-letters.ts'
+import { type DeadLetter, type DeadLetters, sourceOf } from './dead-letters.ts'
 
 /**
  * What any number of orchestrators do again and again, each statement guarded so that two at once do no harm:
@@ -62,8 +63,9 @@ export function recoverDuties(options: RecoverDutiesOptions): Duty[] {
       await dropOldInstances(store)
       await dropOldDecisions(store)
       const decisions = await sweepDecisions(store, retention.decisionsMs)
+      const audit = await sweepAudit(store, retention.decisionsMs)
       const runs = await dropOrTrimPartitions(store, retention)
-      return decisions.more || runs.more ? 'again' : null
+      return decisions.more || audit.more || runs.more ? 'again' : null
     }),
   ]
 }
@@ -122,10 +124,7 @@ async function letterOf(store: Store, { runId, workflow, trigger }: LostRun): Pr
     reason: 'worker_lost',
     detail: `${LOST_MAX} workers stopped answering while they ran this run of ${workflow}; its last stored step tells where`,
     runId,
-    source:
-      trigger === null
-        ? null
-        : { stream: trigger.stream, partition: trigger.partition, offset: trigger.firstOffset },
+    source: sourceOf(trigger),
     triggerId: trigger?.id ?? null,
     payload: run?.input ?? null,
   }

@@ -392,14 +392,30 @@ describe('the input', () => {
     [{ events: [{ ...wire, data: { total: 'x' } }] }, '/events/0/data/total'],
     [{ order: 1 }, '/events'],
     [{ events: [] }, '/events'],
-  ])('%j that does not pass fails the run at once, with the place', async (input, path) => {
-    const bench = new RunBench(triggered, { input })
+  ])(
+    '%j that does not pass fails the run at once, with the place, and sets it aside',
+    async (input, path) => {
+      const bench = new RunBench(triggered, { input })
+      bench.claim()
+      expect(await bench.finish()).toBe('failed')
+      expect(bench.commands.at(-1)).toMatchObject({ kind: 'fail', set_aside: 'schema_invalid' })
+      expect(bench.result()).toMatchObject({
+        name: 'SchemaValidationError',
+        code: 'schema_invalid',
+        message: expect.stringContaining(path),
+      })
+    },
+  )
+
+  test('that passed is not set aside for what the handler publishes', async () => {
+    const bench = new RunBench(
+      workflow({ id: 'flow' }, async (ctx) => {
+        await ctx.step.publishEvent('a', order, { data: { total: 'x' } })
+      }),
+    )
     bench.claim()
     expect(await bench.finish()).toBe('failed')
-    expect(bench.result()).toMatchObject({
-      name: 'SchemaValidationError',
-      code: 'schema_invalid',
-      message: expect.stringContaining(path),
-    })
+    expect(bench.result()).toMatchObject({ code: 'schema_invalid' })
+    expect(bench.commands.at(-1)).not.toHaveProperty('set_aside')
   })
 })

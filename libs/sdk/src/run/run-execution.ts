@@ -1,7 +1,13 @@
 import { decideRetry } from '@headrace/core'
 import type { ClaimedRun, Command, CommandReply, PauseCommand, PauseReason } from '@headrace/schemas'
 import { RunCancelledError, DuplicateStepKeyError, ReplayMismatchError } from '../errors/run-error.ts'
-import { ChildRunError, LimitExceededError, StepFailedError, WaitTimeoutError } from '../errors/step-error.ts'
+import {
+  ChildRunError,
+  LimitExceededError,
+  SchemaValidationError,
+  StepFailedError,
+  WaitTimeoutError,
+} from '../errors/step-error.ts'
 import { storedErrorOf, wireErrorOf } from '../errors/stored-error.ts'
 import { validate } from '../workflow/standard-schema.ts'
 import type { AnyWorkflow } from '../workflow/workflow.ts'
@@ -364,8 +370,17 @@ export class RunExecution {
     const { run_id, epoch } = this.claimed
     const stored = wireErrorOf(storedErrorOf(error, stepKeyOf(error)))
     this.#note('warn', 'run.failed', { code: stored.code, error: stored.message }, 'the run failed')
-    this.#send({ kind: 'fail', run_id, epoch, error: JSON.stringify(stored) }, (reply) =>
-      this.#endAnswered('failed', reply),
+    // Before the first try it is the input that no attempt can mend: set aside, for people to look at.
+    const isInput = this.#try === 0 && error instanceof SchemaValidationError
+    this.#send(
+      {
+        kind: 'fail',
+        run_id,
+        epoch,
+        error: JSON.stringify(stored),
+        ...(isInput ? { set_aside: 'schema_invalid' as const } : {}),
+      },
+      (reply) => this.#endAnswered('failed', reply),
     )
   }
 

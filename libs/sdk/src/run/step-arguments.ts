@@ -4,6 +4,7 @@ import {
   durationMs,
   faultsOf,
   limits,
+  ownKeyPrefix,
   publishEventSchema,
   topicFault,
   type WaitCommand,
@@ -26,9 +27,9 @@ const isStorable = (text: string): boolean => text.isWellFormed() && !text.inclu
 export function checkStepKey(key: string): void {
   const { stepKeyCharactersMax: max } = limits
   if (typeof key !== 'string') throw new TypeError(`a step key is a text, not ${typeof key}`)
-  if (key.length > 0 && key.length <= max && isStorable(key)) return
+  if (key.length > 0 && key.length <= max && isStorable(key) && !key.startsWith(ownKeyPrefix)) return
   throw new TypeError(
-    `a step key has 1 to ${max} well-formed characters, none of them NUL, not ${JSON.stringify(key.slice(0, 80))}`,
+    `a step key has 1 to ${max} well-formed characters, none of them NUL, and does not begin with ${ownKeyPrefix}, not ${JSON.stringify(key.slice(0, 80))}`,
   )
 }
 

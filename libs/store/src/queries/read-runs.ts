@@ -63,6 +63,15 @@ export async function getRun(store: Store, runId: string): Promise<RunRecord | n
   return record ?? null
 }
 
+/** What some runs were given, and where it came from; of those that are there. `input` is JSON text, up to 1 MiB each. */
+export async function readRunInputs(
+  store: Store,
+  runIds: string[],
+): Promise<Pick<RunRecord, 'id' | 'workflow' | 'input' | 'trigger'>[]> {
+  const rows = await adminDatabase(store).select().from(runs).where(inArray(runs.id, runIds))
+  return rows.map(toRunRecord)
+}
+
 /** The statuses and ends of some runs, for everyone who waits for one: a single statement for all of them. */
 export async function readRunEnds(
   store: Store,
