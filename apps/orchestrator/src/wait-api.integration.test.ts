@@ -68,7 +68,7 @@ describe('the list of waits', () => {
       next_cursor: null,
     })
     const [wait] = body.data
-    expect(Date.parse(wait!.expires_at) - Date.parse(wait!.created_at)).toBe(60_000)
+    expect(Date.parse(wait!.expires_at!) - Date.parse(wait!.created_at)).toBe(60_000)
     const { body: run } = await headrace.call<WireRun>(`/v1/runs/${waiting}`)
     expect(run.waiting_for).toEqual(
       expect.arrayContaining([

@@ -21,6 +21,7 @@ export {
 export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
 export type { FilteredEvent } from './match/expression.ts'
+export { type CancelFilter, compileCancelFilter, type CompiledCancelFilter } from './match/cancel-filter.ts'
 export { compileFilter, type CompiledFilter, type Filter } from './match/filter.ts'
 export { concurrencyKeyOf, concurrencyKeyOfInput, noConcurrencyKey } from './match/concurrency-key.ts'
 export { compileWindowKey, type WindowKey } from './match/window-key.ts'

@@ -45,6 +45,7 @@ export { parseCommandsRequest } from './commands-request.ts'
 export { faultsOf, jsonPointer, parseOrProblem } from './validate.ts'
 export { isExact, parseExactJson } from './exact-json.ts'
 export {
+  type CancelRule,
   nameSchema,
   queueSchema,
   type TriggerDefinition,
@@ -109,6 +110,7 @@ export {
   type HeartbeatReply,
   type HeartbeatRequest,
   heartbeatRequestSchema,
+  ownKeyPrefix,
   protocolHeader,
   protocolVersion,
   type RegisterReply,

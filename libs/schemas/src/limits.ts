@@ -18,6 +18,14 @@ export const limits = {
   /** One line of NDJSON: an event of the largest size with its escapes. */
   lineBytesMax: 2 * 1024 * 1024,
   jsonDepthMax: 64,
+  /** Of an event type: every gateway holds it, and it travels with others as one record. */
+  schemaBytesMax: 128 * 1024,
+  eventTypesMax: 1_000,
+  subjectCharactersMax: 250,
+  /** Rules of a workflow that cancel its runs: each is a wait of every run. */
+  cancelOnMax: 5,
+  /** 16 KiB: what the `if` of such a rule asks of a run's first event is kept with each run. */
+  cancelValueBytesMax: 16 * 1024,
   /** Runs of one concurrency key at a time; whoever lets the next one in counts them. */
   concurrencyMax: 1_000,
   windowEventsMax: 1_000,

@@ -130,12 +130,14 @@ export interface WireStatus {
 export interface WireWait {
   run_id: string
   key: string
-  kind: 'event' | 'time' | 'run' | 'resume'
+  /** `cancel`: no step, but a rule of its workflow; its answer cancels the run. */
+  kind: 'event' | 'time' | 'run' | 'resume' | 'cancel'
   status: 'pending' | 'open' | 'answered' | 'timed_out' | 'cancelled'
   topic: string | null
   if: string | null
   since: string
-  expires_at: string
+  /** Null: it ends with its run. */
+  expires_at: string | null
   /** Its `since` is older than the look-back: of what came before, only the latest event was looked at. */
   lookback_truncated: boolean
   /** Timed out without the proof that no answer was on its way. */

@@ -67,7 +67,13 @@ export interface HeartbeatReply {
 }
 
 const jsonText = z.string()
-const stepKey = z.string().min(1).max(limits.stepKeyCharactersMax)
+/** What begins so is Headrace's own: waits of a run that are no steps stand beside those that are. */
+export const ownKeyPrefix = 'headrace:'
+const stepKey = z
+  .string()
+  .min(1)
+  .max(limits.stepKeyCharactersMax)
+  .refine((key) => !key.startsWith(ownKeyPrefix), { error: `must not begin with ${ownKeyPrefix}` })
 const claimCommandSchema = z.strictObject({
   kind: z.literal('claim'),
   ...runRef,

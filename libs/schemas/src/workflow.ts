@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { bounded, patternSchema } from './event.ts'
+import { bounded, patternSchema, topicSchema } from './event.ts'
 import { limits } from './limits.ts'
 
 /** Ids of workflows, triggers, queues and apps: they stand in URLs, metrics labels and Kafka names. */
@@ -55,6 +55,15 @@ const concurrencySchema = z.strictObject({
   key: expressionSchema.optional(),
 })
 
+const cancelRuleSchema = z.strictObject({
+  /** The topic whose events cancel: one, and no pattern. */
+  event: topicSchema,
+  /** CEL over `event`, which may cancel, and `trigger`, the run's first event. Absent: each event of the topic cancels. */
+  if: expressionSchema.optional(),
+})
+/** Which events cancel the runs of a workflow. */
+export type CancelRule = z.infer<typeof cancelRuleSchema>
+
 const timeoutMs = z.int().min(1).max(limits.runTimeoutMsMax).nullable()
 
 export const workflowDefinitionSchema = z.strictObject({
@@ -65,5 +74,6 @@ export const workflowDefinitionSchema = z.strictObject({
   /** Of each run: until its first claim, and from then on to its end; null: never. */
   timeouts: z.strictObject({ start_ms: timeoutMs, run_ms: timeoutMs }).optional(),
   concurrency: concurrencySchema.optional(),
+  cancel_on: z.array(cancelRuleSchema).min(1).max(limits.cancelOnMax).optional(),
 })
 export type WorkflowDefinition = z.infer<typeof workflowDefinitionSchema>

@@ -50,6 +50,7 @@ export type {
   WaitArguments,
   WaitOptions,
 } from './workflow/step-options.ts'
+export type { CancelOn } from './workflow/cancel-on.ts'
 export type { Timeouts } from './workflow/timeouts.ts'
 export type { SchemaInput, SchemaOutput, StandardSchema } from './workflow/standard-schema.ts'
 export {

@@ -7,6 +7,8 @@ create table waits (
   topic text,
   stream text,
   filter text,
+  -- Of a `cancel`: what its filter asks of the first event of its run, as JSON; null: nothing.
+  first_event text,
   -- From when on every event is looked at, and from when on one was asked for: earlier, where that is further back than
   -- the look-back. In between only the latest of the topic is known.
   since timestamptz not null,
@@ -23,7 +25,8 @@ create table waits (
   seen int not null default 0,
   -- The wake that its answer made.
   wake int,
-  expires_at timestamptz not null,
+  -- None of a `cancel`, which ends with its run.
+  expires_at timestamptz,
   -- When the open wait had looked for its answer by itself. Null again when it is opened: it has not looked since.
   checked_at timestamptz,
   answered_incarnation int,
@@ -38,6 +41,7 @@ create table waits (
   constraint waits_kind check (kind in ('event', 'time', 'run', 'resume', 'cancel')),
   constraint waits_status check (status in ('pending', 'open', 'answered', 'timed_out', 'cancelled')),
   constraint waits_event check (kind not in ('event', 'cancel') or (topic is not null and stream is not null)),
+  constraint waits_expires check ((expires_at is null) = (kind = 'cancel')),
   constraint waits_child check (kind <> 'run' or child_run_id is not null),
   constraint waits_after check (num_nonnulls(after_incarnation, after_partition, after_from, after_offset) in (0, 4)),
   constraint waits_lookback check (asked_since <= since and lookback_truncated = (asked_since < since)),

@@ -25,6 +25,8 @@ export {
 } from './queries/apply-commands.ts'
 export type { ConcurrencyKey } from './queries/concurrency-keys.ts'
 export { uncheckedWaits } from './queries/checked-waits.ts'
+export { cancelByResponses, cancelFromResponses, type CancelMatch } from './queries/cancel-from-responses.ts'
+export { uncheckedCancels } from './queries/cancel-terms.ts'
 export { claimRuns, type ClaimRequest } from './queries/claim-runs.ts'
 export {
   type CorrelatorCursor,

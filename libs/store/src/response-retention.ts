@@ -25,7 +25,7 @@ const floorQuery = `select least(
     now() - make_interval(secs => ${(lookbackMs + marginMs) / 1000}),
     (select min(c.log_time) from correlator_cursors c) - make_interval(secs => ${lookbackMs / 1000}),
     (select min(w.since) from waits w where w.status = 'pending'),
-    (select min(w.since) from waits w where w.status = 'open' and w.kind = 'event' and w.checked_at is null)) as floor`
+    (select min(w.since) from waits w where w.status = 'open' and w.kind in ('event', 'cancel') and w.checked_at is null)) as floor`
 
 /**
  * The latest response of each topic goes on in `latest_responses`. Later, on one partition, is the higher position, since

@@ -8,6 +8,9 @@ import { withResponsePartitions } from './partitions.ts'
 import { childWaitsStatement } from './queries/answer-children.ts'
 import { dueTimersStatement, nextTimerStatement } from './queries/answer-timers.ts'
 import { answerStatement } from './queries/answer-waits.ts'
+import { cancelByEventsStatement } from './queries/cancel-by-events.ts'
+import { cancelTermsStatement } from './queries/cancel-terms.ts'
+import { insertCancelWaitsStatement } from './queries/cancel-waits.ts'
 import { markCheckedStatement } from './queries/checked-waits.ts'
 import { openWaitTermsStatement } from './queries/open-wait-terms.ts'
 import { openPendingStatement, openWaitsStatement } from './queries/open-waits.ts'
@@ -61,6 +64,13 @@ const hot: Hot[] = [
     indexes: [primaryKey, exactly('waits_live')],
   },
   { statement: childWaitsStatement, values: [ids[0]!, 1_000], indexes: [primaryKey], walks: 'waits' },
+  {
+    statement: insertCancelWaitsStatement,
+    values: columns(ids, 'key', topics, 's1', 'event.data', null),
+    indexes: [primaryKey],
+  },
+  { statement: cancelTermsStatement, values: columns(ids, 'key'), indexes: [primaryKey] },
+  { statement: cancelByEventsStatement, values: columns(ids, 'key', 1, 0, 1), indexes: [primaryKey] },
   { statement: openWaitTermsStatement, values: columns(ids, 'key'), indexes: [primaryKey] },
   {
     statement: responsePlacesStatement,

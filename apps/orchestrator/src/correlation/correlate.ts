@@ -15,6 +15,7 @@ import {
   type Store,
 } from '@headrace/store'
 import type { RunEvents } from '../runs/run-events.ts'
+import type { Cancels } from '../waits/cancels.ts'
 import type { RefusedResponse, SetAside } from './set-aside.ts'
 
 /** Records of one partition of the response topic, in order, and where the next ones begin. */
@@ -29,6 +30,7 @@ export interface CorrelateOptions {
   serverClock: Pick<ServerClock, 'now'>
   events: Pick<RunEvents, 'answered'>
   matches: FilterMatch
+  cancels: Pick<Cancels, 'came'>
   setAside: SetAside
 }
 
@@ -84,7 +86,7 @@ export async function correlate(
  * matching them.
  */
 async function answerOpenWaits(
-  { store, events, matches }: CorrelateOptions,
+  { store, events, matches, cancels }: CorrelateOptions,
   stored: readonly Read[],
 ): Promise<void> {
   const topics = [...new Set(stored.map(({ row }) => row.topic))]
@@ -92,7 +94,12 @@ async function answerOpenWaits(
   let after: OpenWait | null = null
   do {
     const page: OpenWait[] = await openWaitsOn(store, topics, after, WAITS_MAX)
-    if (page.length > 0) events.answered(await answerFromResponses(store, page, matches, inHand))
+    const waits = page.filter(({ kind }) => kind === 'event')
+    if (waits.length > 0) events.answered(await answerFromResponses(store, waits, matches, inHand))
+    await cancels.came(
+      page.filter(({ kind }) => kind === 'cancel'),
+      inHand,
+    )
     after = page.length < WAITS_MAX ? null : (page.at(-1) ?? null)
   } while (after !== null)
 }

@@ -199,6 +199,7 @@ test('a batch of an owner that was taken for dead changes nothing when it is don
           serverClock: { now: () => Date.now() },
           events: { answered: ({ answers }) => answered.push(...answers.map((each) => each.runId)) },
           matches: () => true,
+          cancels: { came: async () => await Promise.resolve() },
           setAside: async () => await Promise.resolve(),
         },
         { partition, records, nextOffset: Math.min(nextOffset, 1) },

@@ -11,6 +11,7 @@ import {
 import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 import type { KnownBindings } from '../streams/known-bindings.ts'
+import type { Cancels } from '../waits/cancels.ts'
 import type { Looks } from '../waits/looks.ts'
 import type { SelfRead } from '../waits/self-read.ts'
 import { correlate } from './correlate.ts'
@@ -29,6 +30,7 @@ export interface CorrelationOptions {
   streamPartitions: number
   selfRead: SelfRead
   matches: FilterMatch
+  cancels: Pick<Cancels, 'came'>
   looks: Pick<Looks, 'begin'>
   events: RunEvents
   counts: OrchestratorMetrics

@@ -111,7 +111,7 @@ export const wireWait = (wait: WaitRecord): WireWait => ({
   topic: wait.topic,
   if: wait.filter,
   since: wireTime(wait.since),
-  expires_at: wireTime(wait.expiresAt),
+  expires_at: wireTimeOrNull(wait.expiresAt),
   lookback_truncated: wait.lookbackTruncated,
   unverified: wait.unverified,
   answer:

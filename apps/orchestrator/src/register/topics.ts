@@ -10,9 +10,14 @@ export interface RegistrationTopicsOptions {
   taskPartitions: number
 }
 
-/** The streams that these workflows' triggers read, each once, in order. */
-export const streamsOf = (workflows: readonly WorkflowDefinition[]): string[] =>
-  [...new Set(workflows.flatMap(({ triggers }) => triggers.map(({ pattern }) => streamOf(pattern))))].sort()
+/** The streams that these workflows' triggers read, and those whose events cancel their runs; each once, in order. */
+export const streamsOf = (workflows: readonly WorkflowDefinition[]): string[] => {
+  const read = workflows.flatMap(({ triggers, cancel_on: cancelOn = [] }) => [
+    ...triggers.map(({ pattern }) => streamOf(pattern)),
+    ...cancelOn.map(({ event }) => streamOf(event)),
+  ])
+  return [...new Set(read)].sort()
+}
 
 /**
  * Sees to it that every stream the triggers read and every queue the workflows name has its topic: a stream is made

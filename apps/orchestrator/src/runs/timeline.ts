@@ -169,5 +169,5 @@ function ending({ run, notes, builds }: RunTimeline): TimelineEntry[] {
   const taken = notes.find((note) => note.epoch === epoch && note.kind === status)
   const workerId = run.workerId ?? taken?.workerId ?? null
   const build = workerId === null ? null : (builds.get(workerId) ?? null)
-  return [entry(finishedAt, status, epoch, { worker_id: workerId, build })]
+  return [entry(finishedAt, status, epoch, { worker_id: workerId, build, detail: taken?.detail ?? null })]
 }

@@ -7,6 +7,7 @@ import type { OrchestratorMetrics } from '../metrics.ts'
 import type { RunEvents } from '../runs/run-events.ts'
 import type { KnownBindings } from '../streams/known-bindings.ts'
 import { createTimers, type Timers } from '../timers/timers.ts'
+import { cancelLooks, createCancels } from './cancels.ts'
 import { createLooks, type Looks } from './looks.ts'
 import { createFilterMatch, createSelfRead, type SelfRead } from './self-read.ts'
 import { waitSweeps } from './wait-sweeps.ts'
@@ -51,6 +52,7 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
   const matches = createFilterMatch(log, clock, counts)
   const selfRead = createSelfRead({ store, events, matches })
   const looks = createLooks({ selfRead, log, clock })
+  const cancels = createCancels({ store, events, counts, log, clock })
   const { prefix, streamPartitions } = config.kafka
   const correlation = createCorrelation({
     store,
@@ -61,6 +63,7 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
     serverClock,
     selfRead,
     matches,
+    cancels,
     looks,
     events,
     counts,
@@ -71,6 +74,11 @@ export function waitParts(options: WaitPartsOptions): WaitParts {
     selfRead,
     looks,
     pending: () => correlation.pending(),
-    parts: [timers, ...waitSweeps({ store, looks, counts, ...shared }), ...correlation.parts],
+    parts: [
+      timers,
+      cancelLooks(cancels, shared),
+      ...waitSweeps({ store, looks, counts, ...shared }),
+      ...correlation.parts,
+    ],
   }
 }

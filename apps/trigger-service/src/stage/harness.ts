@@ -31,6 +31,7 @@ export const trigger = (over: Partial<TriggerRow> & { id: string }): TriggerRow 
     windowMaxBytes: 1024 * 1024,
     windowKey: null,
     concurrency: null,
+    cancelOn: [],
     filter: null,
     status: 'live',
     version: 1,

@@ -133,5 +133,6 @@ export function runOf(entry: WindowEntry, runId: string): WindowRun {
     // A run of one event goes on with its trace; several events have several, none of which is the run's own.
     traceparent: closed.events.length === 1 ? first.traceparent : null,
     concurrencyKey: trigger.concurrency === null ? null : (first.concurrencyKey ?? noConcurrencyKey),
+    cancelOn: trigger.cancelOn,
   }
 }

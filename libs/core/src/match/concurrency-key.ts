@@ -31,8 +31,11 @@ export function concurrencyKeyOfInput(expression: string, input: string | null):
   return concurrencyKeyOf(compiled, firstEventOf(input === null ? null : JSON.parse(input)))
 }
 
-/** Whoever starts a run with events of their own may leave out fields: an expression finds that they are missing. */
-function firstEventOf(input: unknown): FilteredEvent {
+/**
+ * The first event of a run with this input; of one without events, `data` is the input. Whoever starts a run with events of
+ * their own may leave out fields: an expression finds that they are missing.
+ */
+export function firstEventOf(input: unknown): FilteredEvent {
   const events = isObject(input) ? input['events'] : null
   const first: unknown = Array.isArray(events) ? events[0] : null
   return (isObject(first) ? first : { data: input }) as unknown as FilteredEvent

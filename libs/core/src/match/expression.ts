@@ -1,13 +1,20 @@
 import { limits, type WireEvent } from '@headrace/schemas'
-import type { ParseResult } from '@marcbachmann/cel-js'
-import { countedCel } from './filter-cost.ts'
+import type { ASTNode, ParseResult } from '@marcbachmann/cel-js'
+import { type CountedCel, countedCel } from './filter-cost.ts'
 import { refusedUse } from './filter-uses.ts'
 
 /** What an expression sees as `event`. */
 export type FilteredEvent = WireEvent
 
+/** What an expression may name. */
+export interface ExpressionValues {
+  event: FilteredEvent
+  /** The first event of a run, or what is kept of it. */
+  trigger?: unknown
+}
+
 /**
- * An expression of CEL over `event` (docs/filters.md). It is compiled once and asked for every event, so it must never
+ * An expression of CEL over `event`, and where it says so over `trigger` (docs/filters.md). It is compiled once and asked for every event, so it must never
  * throw, hang or grow without bound: what it may use is a list, and what one evaluation may cost is counted and not timed,
  * so that an event gives the same on every machine.
  */
@@ -15,7 +22,8 @@ export interface Expression {
   readonly kind: 'ok'
   /** Of what type its value is, as far as the text tells: `dyn` where the event decides. */
   readonly type: string
-  evaluate(event: FilteredEvent): Evaluated
+  readonly ast: ASTNode
+  evaluate(values: ExpressionValues): Evaluated
 }
 export type CompiledExpression = Expression | { readonly kind: 'invalid'; readonly reason: string }
 
@@ -25,19 +33,20 @@ type Evaluated =
   | { readonly kind: 'missing'; readonly reason: string }
   | { readonly kind: 'failed'; readonly reason: string }
 
-const cel = countedCel()
+const cels = { event: countedCel(['event']), eventAndTrigger: countedCel(['event', 'trigger']) }
 
 /** Never throws. */
-export function compileExpression(text: string): CompiledExpression {
+export function compileExpression(text: string, over: keyof typeof cels = 'event'): CompiledExpression {
   if (text.length > limits.filterCharactersMax)
     return invalid(`It is longer than ${limits.filterCharactersMax} characters`)
   try {
+    const cel = cels[over]
     const parsed = cel.environment.parse(text)
     const refused = refusedUse(parsed.ast)
     if (refused !== null) return invalid(refused)
     const { valid, type = 'dyn', error } = parsed.check()
     if (!valid) return invalid(summaryOf(error))
-    return { kind: 'ok', type, evaluate: (event) => evaluate(parsed, event) }
+    return { kind: 'ok', type, ast: parsed.ast, evaluate: (values) => evaluate(cel, parsed, values) }
   } catch (error) {
     return invalid(summaryOf(error))
   }
@@ -45,9 +54,9 @@ export function compileExpression(text: string): CompiledExpression {
 
 const invalid = (reason: string): CompiledExpression => ({ kind: 'invalid', reason })
 
-function evaluate(parsed: ParseResult, event: FilteredEvent): Evaluated {
+function evaluate(cel: CountedCel, parsed: ParseResult, values: ExpressionValues): Evaluated {
   try {
-    return { kind: 'value', value: cel.counted(() => parsed({ event }) as unknown) }
+    return { kind: 'value', value: cel.counted(() => parsed({ ...values }) as unknown) }
   } catch (error) {
     return { kind: isMissing(error) ? 'missing' : 'failed', reason: summaryOf(error) }
   }

@@ -42,9 +42,10 @@ interface EvaluatedNode {
 
 class CostError extends Error {}
 
-export function countedCel(): CountedCel {
+/** `variables`: what an expression may name. */
+export function countedCel(variables: readonly string[]): CountedCel {
   const environment = new Environment({ homogeneousAggregateLiterals: false, limits: textLimits })
-  environment.registerVariable('event', 'dyn')
+  for (const name of variables) environment.registerVariable(name, 'dyn')
   mixNumbers(environment)
   const evaluator = evaluatorOf(environment)
   let left = 0

@@ -17,6 +17,8 @@ const methods = new Set(
     'getHours/0 getMinutes/0 getSeconds/0 getMilliseconds/0',
   ].flatMap((some) => some.split(' ')),
 )
+/** The variables that hold one. */
+const events = ['event', 'trigger']
 const eventFields = [
   ...'id source topic event_type data key stream partition sequence_id created_at'.split(' '),
   // Of external streams.
@@ -42,7 +44,7 @@ function refusedHere(node: ASTNode): string | null {
 }
 
 /** The expressions inside one, however its kind of node holds them. */
-function partsOf({ args }: Pick<ASTNode, 'args'>): ASTNode[] {
+export function partsOf({ args }: Pick<ASTNode, 'args'>): ASTNode[] {
   const parts: unknown[] = Array.isArray(args) ? args.flat(2) : [args]
   return parts.filter(isNode)
 }
@@ -68,6 +70,6 @@ const unknownName = (name: string, { length }: ASTNode[]): string =>
 
 /** `event.dta` would never match anything, and say so only in the log. */
 function refusedField(receiver: ASTNode, field: string): string | null {
-  if (receiver.op !== 'id' || receiver.args !== 'event' || eventFields.includes(field)) return null
-  return `An event has no ${field}: it has ${eventFields.join(', ')}, and what was published is in event.data`
+  if (receiver.op !== 'id' || !events.includes(receiver.args) || eventFields.includes(field)) return null
+  return `An event has no ${field}: it has ${eventFields.join(', ')}, and what was published is in ${receiver.args}.data`
 }

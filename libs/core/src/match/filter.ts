@@ -46,7 +46,7 @@ function compile(text: string): CompiledFilter {
 }
 
 function ask(expression: Expression, event: FilteredEvent): FilterAnswer {
-  const evaluated = expression.evaluate(event)
+  const evaluated = expression.evaluate({ event })
   if (evaluated.kind !== 'value') return evaluated
   if (evaluated.value === true) return PASSES
   if (evaluated.value === false) return DOES_NOT_PASS

@@ -29,7 +29,7 @@ function compile(text: string): CompiledWindowKey {
 }
 
 function keyOf(expression: Expression, event: FilteredEvent): KeyAnswer {
-  const evaluated = expression.evaluate(event)
+  const evaluated = expression.evaluate({ event })
   if (evaluated.kind === 'missing') return NO_KEY
   if (evaluated.kind === 'failed') return evaluated
   const { value } = evaluated

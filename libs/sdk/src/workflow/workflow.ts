@@ -1,6 +1,7 @@
 import type { RetryPolicy } from '@headrace/core'
 import { compileFilter, compileWindowKey, defaultRetryPolicy } from '@headrace/core'
 import { faultsOf, limits, type WorkflowDefinition, workflowDefinitionSchema } from '@headrace/schemas'
+import { type CancelOn, cancelOnOf } from './cancel-on.ts'
 import type { WorkflowContext } from './context.ts'
 import { type AnyEventDefinition, type DataOf, isEventDefinition } from './define-event.ts'
 import type { Event, StartEvent } from './event.ts'
@@ -28,6 +29,11 @@ interface CommonOptions {
    * event of the run; of a run without events, `event.data` is its input. Default: no limit.
    */
   concurrency?: { limit: number; key?: string }
+  /**
+   * Events that cancel its runs, at most 5 rules: an event on one of these topics ends each live run for which its `if` is
+   * true, as `client.runs.cancel` does. Events count from when the run began (docs/guarantees.md, P5). Default: none do.
+   */
+  cancelOn?: readonly CancelOn[]
   /** May runs that began on one build go on with another? Default `upgrade`; with `pin` only workers of the same build take them. */
   onDeploy?: 'upgrade' | 'pin'
   /**
@@ -179,6 +185,7 @@ function definitionOf(
     triggers: options.triggerOnEvent === undefined ? [] : [triggerOf(options, subject)],
     on_deploy: options.onDeploy ?? 'upgrade',
     ...timeoutsOf(options.timeouts, subject),
+    ...cancelOnOf(options.cancelOn, subject),
     ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
   })
   if (parsed.success) return parsed.data

@@ -29,7 +29,7 @@ export async function markChecked(store: Store, refs: readonly WaitRef[]): Promi
 const uncheckedStatement = statement(
   'unchecked_waits',
   `select w.run_id, w.key from waits w
-   where w.checked_at is null and w.status in ('pending', 'open') and w.created_at < now() - make_interval(secs => $1::float8 / 1000)
+   where w.checked_at is null and w.status in ('pending', 'open') and w.kind = 'event' and w.created_at < now() - make_interval(secs => $1::float8 / 1000)
    order by w.created_at limit $2`,
 )
 

@@ -1,7 +1,3 @@
-import { concurrencyKeyOfInput } from '@headrace/core'
-import type { Store } from '../connection.ts'
-import { run, statement } from '../statement.ts'
-
 /** A key of a workflow's concurrency rule: what `admitRuns` is asked for when it may have room. */
 export interface ConcurrencyKey {
   workflow: string
@@ -33,61 +29,3 @@ export const heldBy = (limit: string, key: string): { reason: string; key: strin
   reason: `case when ${limit} is not null then 'concurrency' end`,
   key: `case when ${limit} is not null then coalesce(${key}, '') end`,
 })
-
-const expressionsStatement = statement(
-  'concurrency_expressions',
-  `select w.id, w.concurrency_key from (select distinct id from unnest($1::text[]) u(id)) u
-   cross join lateral (select w.id, w.concurrency_key from workflows w where w.id = u.id and w.concurrency_key is not null offset 0) w`,
-)
-
-const expressionsOfRunsStatement = statement(
-  'concurrency_expressions_of_runs',
-  `select r.id, r.input, w.concurrency_key from unnest($1::uuid[]) u(id)
-   cross join lateral (select r.id, r.workflow, r.input from runs r where r.id = u.id offset 0) r
-   cross join lateral (select w.concurrency_key from workflows w where w.id = r.workflow and w.concurrency_key is not null offset 0) w`,
-)
-
-/** `failed`: why there is no key. Null key: the workflow's rule has no expression, or the workflow has no rule. */
-export type KeyOfStart = { kind: 'key'; key: string | null } | { kind: 'failed'; reason: string }
-
-const noKey: KeyOfStart = { kind: 'key', key: null }
-
-/**
- * The keys of runs that are about to be started with an input (JSON text), index-aligned. One look for all; a workflow whose
- * rule has no expression, or that has none, costs no more than that.
- */
-export async function keysOfStarts(
-  { hot }: Store,
-  starts: readonly { workflow: string; input: string | null }[],
-): Promise<KeyOfStart[]> {
-  if (starts.length === 0) return []
-  const rows = await run<{ id: string; concurrency_key: string }>(hot, expressionsStatement, [
-    starts.map(({ workflow }) => workflow),
-  ])
-  const expressions = new Map(rows.map((row) => [row.id, row.concurrency_key]))
-  return starts.map(({ workflow, input }) => {
-    const expression = expressions.get(workflow)
-    return expression === undefined ? noKey : (concurrencyKeyOfInput(expression, input) ?? noKey)
-  })
-}
-
-/**
- * The keys under which these runs are retried, by id: of their input, by the rule of their workflow as it is now. Where that
- * fails on it, it is that of runs without one: the run was started once, and what fails is a rule that came later.
- */
-export async function keysOfRetries(
-  { hot }: Store,
-  runIds: readonly string[],
-): Promise<Map<string, string | null>> {
-  const rows = await run<{ id: string; input: string | null; concurrency_key: string }>(
-    hot,
-    expressionsOfRunsStatement,
-    [runIds],
-  )
-  return new Map(
-    rows.map((row) => {
-      const answer = concurrencyKeyOfInput(row.concurrency_key, row.input)
-      return [row.id, answer?.kind === 'key' ? answer.key : null]
-    }),
-  )
-}

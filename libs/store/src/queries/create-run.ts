@@ -1,17 +1,12 @@
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
-import { run, statement } from '../statement.ts'
-import {
-  type ConcurrencyKey,
-  heldBy,
-  heldColumn,
-  heldOf,
-  type HeldRow,
-  keysOfStarts,
-} from './concurrency-keys.ts'
+import { statement } from '../statement.ts'
+import { cancelWaitsOf, startRuns } from './cancel-waits.ts'
+import { type ConcurrencyKey, heldBy, heldColumn, heldOf, type HeldRow } from './concurrency-keys.ts'
 import { getRun } from './read-runs.ts'
 import type { RunRecord } from './run-record.ts'
+import { rulesOfStarts } from './start-rules.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
 
 export interface NewRun {
@@ -66,7 +61,8 @@ const attemptsMax = 3
 
 /** Starts a run by API. The queue, app and build are those of the workflow as it is registered. */
 export async function createRun(store: Store, fresh: NewRun): Promise<CreatedRun> {
-  const [key] = await keysOfStarts(store, [fresh])
+  const [rules] = await rulesOfStarts(store, [fresh])
+  const key = rules?.key
   if (key?.kind === 'failed') {
     // A rule that came after its run changes nothing for a request that is sent again.
     const existing = await existingRun(store, fresh)
@@ -85,12 +81,15 @@ export async function createRun(store: Store, fresh: NewRun): Promise<CreatedRun
     fresh.delayMs,
     key?.key ?? null,
   ]
+  const cancels = cancelWaitsOf(fresh.runId, rules?.cancelOn ?? [], fresh.input)
   const insert = async (): Promise<(SeedRow & HeldRow)[]> =>
     await withPartitions(
       store,
       [fresh.runId],
       async () =>
-        await withRetries(async () => await run<SeedRow & HeldRow>(store.general, createStatement, values)),
+        await withRetries(
+          async () => await startRuns<SeedRow & HeldRow>(store.general, createStatement, values, cancels),
+        ),
     )
   for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
     const [row] = await insert()

@@ -1,8 +1,10 @@
+import type { CancelRule } from '@headrace/schemas'
 import { numberArray, payloadArray, textArray, uuidArray } from '../array-parameter.ts'
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { run, statement } from '../statement.ts'
+import { cancelWaitsOf, startRuns } from './cancel-waits.ts'
 
 /** Where a lane says a cursor is to go, and the revision and definition it worked by. */
 export interface CursorMove {
@@ -45,6 +47,8 @@ export interface WindowRun {
   traceparent: string | null
   /** Its share of its workflow's concurrency; null: its trigger knows of no rule. A run with a key is held until `admitRuns`. */
   concurrencyKey: string | null
+  /** What cancels it. */
+  cancelOn: readonly CancelRule[]
 }
 
 export interface CursorName {
@@ -105,6 +109,7 @@ export const flushStatement = statement(
 /**
  * Moves cursors and starts the runs of their windows; a move without runs is progress. A cursor missing from `moved`
  * belongs to somebody else now (or was paused, stopped or redefined): none of its runs was started.
+ * The waits that cancel a run stand or fall with it.
  * Throws what Postgres says of a bad row: the caller cuts the batch in prefix order, because windows share cursors.
  * After an `outage` the fate is unknown: read back with {@link readRuns}.
  */
@@ -116,10 +121,14 @@ export async function flushWindows(
   if (moves.length === 0) return { moved: [], started: [] }
   const { kinds, kindOf } = kindsOf(moves, runs)
   const values = [...moveColumns(moves), ...kindColumns(kinds), ...runColumns(runs, kindOf)]
+  const cancels = runs.flatMap(({ runId, cancelOn, input }) => cancelWaitsOf(runId, cancelOn, input))
   const rows = await withPartitions(
     store,
     runs.map((each) => each.runId),
-    async () => await withRetries(async () => await run<{ at: number }>(store.hot, flushStatement, values)),
+    async () =>
+      await withRetries(
+        async () => await startRuns<{ at: number }>(store.hot, flushStatement, values, cancels),
+      ),
   )
   const places = new Set(rows.map(({ at }) => at))
   return {

@@ -14,13 +14,14 @@ export type StepWaitKind = Exclude<WaitRow['kind'], 'cancel'>
 
 /** A wait as the API reads it. Times are ms since 1970. */
 export interface WaitRecord extends WaitRef {
-  kind: StepWaitKind
+  kind: WaitRow['kind']
   status: WaitRow['status']
   topic: string | null
   filter: string | null
   /** From when on an event was asked for. */
   since: number
-  expiresAt: number
+  /** Null: it ends with its run. */
+  expiresAt: number | null
   lookbackTruncated: boolean
   unverified: boolean
   answer: { stream: string; partition: number; sequenceId: number } | null
@@ -59,7 +60,7 @@ export async function listWaits(
     read: async (after, upTo, most) => await waitsPageQuery(store, { all, after, upTo, limit: most }),
     placeOf: ({ runId, key }) => ({ runId, key }),
   })
-  return { waits: page.rows.flatMap(toWaitRecord), nextCursor: page.next }
+  return { waits: page.rows.map(toWaitRecord), nextCursor: page.next }
 }
 
 /** `walk`: those that an index answers in the list's order; null: nothing is to be looked through. */
@@ -67,7 +68,7 @@ export function waitConditions({ status, topic, runId, key }: WaitFilter): {
   walk: SQL[] | null
   all: SQL[]
 } {
-  const all: SQL[] = [ne(waits.kind, 'cancel')]
+  const all: SQL[] = []
   if (status !== undefined) all.push(inArray(waits.status, status))
   if (topic !== undefined) all.push(eq(waits.topic, topic))
   if (runId !== undefined) all.push(eq(waits.runId, runId))
@@ -112,31 +113,25 @@ export function waitsPageQuery(
     .limit(limit)
 }
 
-function toWaitRecord(row: WaitRow): WaitRecord[] {
-  const { kind } = row
-  if (kind === 'cancel') return []
+function toWaitRecord(row: WaitRow): WaitRecord {
   const { stream, answeredPartition: partition, answeredOffset: sequenceId } = row
-  return [
-    {
-      runId: row.runId,
-      key: row.key,
-      kind,
-      status: row.status,
-      topic: row.topic,
-      filter: row.filter,
-      since: row.askedSince,
-      expiresAt: row.expiresAt,
-      lookbackTruncated: row.lookbackTruncated,
-      unverified: row.unverified,
-      answer:
-        stream === null || partition === null || sequenceId === null
-          ? null
-          : { stream, partition, sequenceId },
-      childRunId: row.childRunId,
-      createdAt: row.createdAt,
-      answeredAt: row.answeredAt,
-    },
-  ]
+  return {
+    runId: row.runId,
+    key: row.key,
+    kind: row.kind,
+    status: row.status,
+    topic: row.topic,
+    filter: row.filter,
+    since: row.askedSince,
+    expiresAt: row.expiresAt,
+    lookbackTruncated: row.lookbackTruncated,
+    unverified: row.unverified,
+    answer:
+      stream === null || partition === null || sequenceId === null ? null : { stream, partition, sequenceId },
+    childRunId: row.childRunId,
+    createdAt: row.createdAt,
+    answeredAt: row.answeredAt,
+  }
 }
 
 const ofLiveRun = notInArray(runs.status, [...endedRunStatuses])
@@ -174,11 +169,13 @@ export async function openWaitsOf(store: Store, runIds: string[]): Promise<OpenS
     .innerJoin(runs, eq(runs.id, runId))
     .where(and(inArray(runId, runIds), inArray(waits.status, [...liveWaits]), ne(kind, 'cancel'), ofLiveRun))
     .orderBy(asc(runId), asc(createdAt), asc(key))
-  return rows.flatMap((row) => (row.kind === 'cancel' ? [] : [{ ...row, kind: row.kind }]))
+  return rows.flatMap(({ kind: of, expiresAt: at, ...row }) =>
+    of === 'cancel' || at === null ? [] : [{ ...row, kind: of, expiresAt: at }],
+  )
 }
 
 export interface OpenWaitCount {
-  kind: StepWaitKind
+  kind: WaitRow['kind']
   status: 'pending' | 'open'
   waits: number
 }
@@ -193,7 +190,7 @@ export async function countOpenWaits(store: Store): Promise<OpenWaitCount[]> {
     .where(and(inArray(status, [...liveWaits]), ofLiveRun))
     .groupBy(kind, status)
   return rows.flatMap((row) =>
-    row.kind === 'cancel' || (row.status !== 'pending' && row.status !== 'open')
+    row.status !== 'pending' && row.status !== 'open'
       ? []
       : [{ kind: row.kind, status: row.status, waits: row.waits }],
   )

@@ -9,10 +9,10 @@ import type { WaitRef } from './wait-ref.ts'
  */
 export const openWaitsStatement = statement(
   'open_waits_on',
-  `select t.topic, w.run_id, w.key
+  `select t.topic, w.run_id, w.key, w.kind
    from (select topic from unnest($1::text[]) u(topic) where $2::text is null or topic >= $2 order by topic) t
    cross join lateral (
-     select w.run_id, w.key from waits w
+     select w.run_id, w.key, w.kind from waits w
      where w.topic = t.topic and w.status = 'open'
        and (w.run_id, w.key) > (case t.topic when $2 then $3::uuid else '00000000-0000-0000-0000-000000000000' end,
          case t.topic when $2 then $4::text else '' end)
@@ -23,10 +23,11 @@ export const openWaitsStatement = statement(
 /** An open wait and the topic of its event. */
 export interface OpenWait extends WaitRef {
   topic: string
+  kind: 'event' | 'cancel'
 }
 
 /**
- * The open event waits on these topics, page by page: `after` is the last one of the page before. A wait that is opened
+ * The open waits for events of these topics, page by page: `after` is the last one of the page before. A wait that is opened
  * meanwhile may be missed: it was committed later than what the caller has just committed, and looks for itself.
  */
 export async function openWaitsOn(
@@ -38,15 +39,13 @@ export async function openWaitsOn(
   if (topics.length === 0) return []
   const rows = await withRetries(
     async () =>
-      await run<{ topic: string; run_id: string; key: string }>(store.hot, openWaitsStatement, [
-        [...new Set(topics)],
-        after?.topic ?? null,
-        after?.runId ?? null,
-        after?.key ?? null,
-        limit,
-      ]),
+      await run<{ topic: string; run_id: string; key: string; kind: OpenWait['kind'] }>(
+        store.hot,
+        openWaitsStatement,
+        [[...new Set(topics)], after?.topic ?? null, after?.runId ?? null, after?.key ?? null, limit],
+      ),
   )
-  return rows.map((row) => ({ topic: row.topic, runId: row.run_id, key: row.key }))
+  return rows.map(({ topic, run_id: runId, key, kind }) => ({ topic, runId, key, kind }))
 }
 
 /**
@@ -68,7 +67,7 @@ export const openPendingStatement = statement(
        for no key update skip locked) w)
    update waits w set status = 'open', checked_at = null
    from own where w.run_id = any (array[own.run_id]) and w.key = any (array[own.key])
-   returning w.run_id, w.key, w.filter is not null as filtered`,
+   returning w.run_id, w.key, w.kind, w.filter is not null as filtered`,
 )
 
 /** Waits of one statement, which is one commit. */
@@ -80,17 +79,23 @@ export interface OpenedWait extends WaitRef {
   filtered: boolean
 }
 
-/** Opens every pending wait that may be. Who calls it lets them look for their answer (`answerFromResponses`). */
+/**
+ * Opens every pending wait that may be. Who calls it lets those that come back look for their answer (`answerFromResponses`);
+ * those that cancel are found by their own look (`uncheckedCancels`).
+ */
 export async function openPendingWaits(store: Store): Promise<OpenedWait[]> {
   const opened: OpenedWait[] = []
   for (;;) {
     const rows = await withRetries(
       async () =>
-        await run<{ run_id: string; key: string; filtered: boolean }>(store.hot, openPendingStatement, [
-          openedMax,
-        ]),
+        await run<{ run_id: string; key: string; kind: OpenWait['kind']; filtered: boolean }>(
+          store.hot,
+          openPendingStatement,
+          [openedMax],
+        ),
     )
-    for (const { run_id: runId, key, filtered } of rows) opened.push({ runId, key, filtered })
+    for (const { run_id: runId, key, kind, filtered } of rows)
+      if (kind === 'event') opened.push({ runId, key, filtered })
     if (rows.length < openedMax) return opened
   }
 }

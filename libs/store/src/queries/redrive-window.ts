@@ -1,16 +1,11 @@
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
-import { run, statement } from '../statement.ts'
-import {
-  type ConcurrencyKey,
-  heldBy,
-  heldColumn,
-  heldOf,
-  type HeldRow,
-  keysOfStarts,
-} from './concurrency-keys.ts'
+import { statement } from '../statement.ts'
+import { cancelWaitsOf, startRuns } from './cancel-waits.ts'
+import { type ConcurrencyKey, heldBy, heldColumn, heldOf, type HeldRow } from './concurrency-keys.ts'
 import type { DeadLetterRef, DecisionBy } from './dead-letter-decisions.ts'
+import { rulesOfStarts } from './start-rules.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
 import { getTrigger } from './triggers.ts'
 
@@ -78,7 +73,8 @@ export async function redriveWindow(
 ): Promise<RedrivenRun | null> {
   const trigger = await getTrigger(store, window.triggerId)
   if (trigger === null) return null
-  const [key] = await keysOfStarts(store, [{ workflow: trigger.workflow, input: window.input }])
+  const [rules] = await rulesOfStarts(store, [{ workflow: trigger.workflow, input: window.input }])
+  const key = rules?.key
   if (key?.kind === 'failed') return { kind: 'invalid_key', reason: key.reason }
   const values = [
     ref.partition,
@@ -98,11 +94,14 @@ export async function redriveWindow(
     window.events,
     key?.key ?? null,
   ]
+  const cancels = cancelWaitsOf(window.runId, rules?.cancelOn ?? [], window.input)
   const [row] = await withPartitions(
     store,
     [window.runId],
     async () =>
-      await withRetries(async () => await run<SeedRow & HeldRow>(store.general, redriveStatement, values)),
+      await withRetries(
+        async () => await startRuns<SeedRow & HeldRow>(store.general, redriveStatement, values, cancels),
+      ),
   )
   return row === undefined ? null : { kind: 'started', seed: toTaskSeed(row), held: heldOf(row) }
 }

@@ -1,8 +1,9 @@
-import type { WorkflowDefinition } from '@headrace/schemas'
+import { streamOf, type WorkflowDefinition } from '@headrace/schemas'
 import type { PoolClient } from 'pg'
 import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { transaction } from '../statement.ts'
+import { projectStreams } from './cancel-waits.ts'
 import { insertCursors } from './cursors.ts'
 import { workerDeadAfterMs } from './recover-runs.ts'
 import {
@@ -155,6 +156,11 @@ async function apply(client: PoolClient, registration: Registration): Promise<vo
     planned.map((trigger) => trigger.id),
   )
   await moveCursors(client, { planned, existing, newCursors: registration.newCursors })
+  const cancels = workflows.flatMap(({ cancel_on: rules = [] }) => rules)
+  await projectStreams(
+    client,
+    cancels.map(({ event }) => streamOf(event)),
+  )
   await client.query('update apps set current_build = $2, registered_at = now() where id = $1', [app, build])
 }
 

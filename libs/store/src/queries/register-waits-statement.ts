@@ -52,7 +52,7 @@ export const registerStatement = statement(
        o.open + row_number() over (partition by h.run_id order by h.key) > ${limits.openWaitsPerRunMax} as too_many
      from held h
      cross join lateral (
-       select count(*) as open from waits w where w.run_id = h.run_id and w.status in ('pending', 'open') offset 0) o
+       select count(*) as open from waits w where w.run_id = h.run_id and w.status in ('pending', 'open') and w.kind <> 'cancel' offset 0) o
      where h.there_kind is null and h.step_kind is null),
    fresh as materialized (select * from missing where not too_long and not too_many),
    streams as materialized (

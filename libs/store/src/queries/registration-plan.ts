@@ -1,4 +1,5 @@
-import { streamOf, type TriggerDefinition, type WorkflowDefinition } from '@headrace/schemas'
+import { isDeepStrictEqual } from 'node:util'
+import { type CancelRule, streamOf, type TriggerDefinition, type WorkflowDefinition } from '@headrace/schemas'
 import type { StoredTriggerStatus, TriggerRow } from './triggers.ts'
 
 /** A trigger as a build defines it, with what it takes from its workflow. */
@@ -16,6 +17,7 @@ export interface DesiredTrigger {
   filter: string | null
   /** The key of its workflow's rule; how many runs it lets in is asked when they are. */
   concurrency: { key: string | null } | null
+  cancelOn: readonly CancelRule[]
   gapPolicy: 'stop' | 'continue'
 }
 
@@ -61,6 +63,7 @@ function desired(workflow: WorkflowDefinition, trigger: TriggerDefinition): Desi
     windowKey: trigger.window.key ?? null,
     filter: trigger.if ?? null,
     concurrency: workflow.concurrency === undefined ? null : { key: workflow.concurrency.key ?? null },
+    cancelOn: workflow.cancel_on ?? [],
     gapPolicy: trigger.on_gap ?? 'stop',
   }
 }
@@ -109,6 +112,7 @@ function sameDefinition(wanted: DesiredTrigger, existing: TriggerRow): boolean {
     wanted.windowKey === existing.windowKey &&
     wanted.filter === existing.filter &&
     (wanted.concurrency === null) === (existing.concurrency === null) &&
-    wanted.concurrency?.key === existing.concurrency?.key
+    wanted.concurrency?.key === existing.concurrency?.key &&
+    isDeepStrictEqual(wanted.cancelOn, existing.cancelOn)
   )
 }

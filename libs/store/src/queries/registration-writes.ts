@@ -86,10 +86,19 @@ export async function writeTriggers(
       triggers.map((trigger) => trigger.windowKey),
       triggers.map((trigger) => trigger.filter),
       triggers.map((trigger) => trigger.gapPolicy),
-      triggers.map(({ concurrency }) => (concurrency === null ? null : JSON.stringify({ concurrency }))),
+      triggers.map(flowOf),
     ],
   )
   return await othersOf(client, 'trigger', ids, rows)
+}
+
+/** The rules of its workflow that its runs begin with, as JSON; null: there are none. */
+function flowOf({ concurrency, cancelOn }: PlannedTrigger): string | null {
+  if (concurrency === null && cancelOn.length === 0) return null
+  return JSON.stringify({
+    ...(concurrency === null ? {} : { concurrency }),
+    ...(cancelOn.length === 0 ? {} : { cancel_on: cancelOn }),
+  })
 }
 
 async function othersOf(

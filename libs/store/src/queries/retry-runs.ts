@@ -3,14 +3,9 @@ import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { run, statement } from '../statement.ts'
-import {
-  type ConcurrencyKey,
-  heldBy,
-  heldColumn,
-  heldOf,
-  type HeldRow,
-  keysOfRetries,
-} from './concurrency-keys.ts'
+import { cancelWaitsOf, startRuns } from './cancel-waits.ts'
+import { type ConcurrencyKey, heldBy, heldColumn, heldOf, type HeldRow } from './concurrency-keys.ts'
+import { rulesOfRetries } from './start-rules.ts'
 import { type SeedRow, seedColumns, type TaskSeed, toTaskSeed } from './task-seed.ts'
 
 /**
@@ -105,14 +100,24 @@ export async function retryRuns(store: Store, retries: readonly Retry[]): Promis
     const part = retries.slice(from, from + retriesMax)
     const newIds = part.map(({ newRunId }) => newRunId)
     const ids = part.map(({ runId }) => runId)
-    const keys = await keysOfRetries(store, ids)
-    const values = [ids, newIds, ids.map((id) => keys.get(id) ?? null)]
+    const rules = await rulesOfRetries(store, ids)
+    const values = [ids, newIds, ids.map((id) => rules.get(id)?.key ?? null)]
+    const cancels = part.flatMap(({ runId, newRunId }) => {
+      const { cancelOn = [], input = null } = rules.get(runId) ?? {}
+      return cancelWaitsOf(newRunId, cancelOn, input)
+    })
     const rows = await withPartitions(
       store,
       newIds,
       async () =>
         await withRetries(
-          async () => await run<SeedRow & HeldRow & { retry_of: string }>(store.hot, retryStatement, values),
+          async () =>
+            await startRuns<SeedRow & HeldRow & { retry_of: string }>(
+              store.hot,
+              retryStatement,
+              values,
+              cancels,
+            ),
         ),
     )
     for (const row of rows)

@@ -3,10 +3,11 @@ import type { Store } from '../connection.ts'
 import { withRetries } from '../fault.ts'
 import { withPartitions } from '../partitions.ts'
 import { newRunIds } from '../run-id.ts'
-import { run } from '../statement.ts'
-import { type ConcurrencyKey, type KeyOfStart, keysOfStarts } from './concurrency-keys.ts'
+import { cancelWaitsOf, startRuns } from './cancel-waits.ts'
+import type { ConcurrencyKey } from './concurrency-keys.ts'
 import type { WaitRegistration } from './register-waits.ts'
 import { type StartChildRow, startChildrenStatement } from './start-children-statement.ts'
+import { type KeyOfStart, rulesOfStarts } from './start-rules.ts'
 import type { TaskSeed } from './task-seed.ts'
 import { inRounds, replayMismatch, tooManyOpenWaits } from './wait-rounds.ts'
 
@@ -59,13 +60,23 @@ export async function startChildren(
 async function startPart(store: Store, requests: ChildRequest[], nowMs: number): Promise<StartChildRow[]> {
   if (requests.length === 0) return []
   const childIds = newRunIds(requests.length, nowMs)
-  const keys = await keysOfStarts(store, requests.map(childOf))
-  const values = startChildrenValues(requests, childIds, keys)
+  const children = requests.map(childOf)
+  const rules = await rulesOfStarts(store, children)
+  const values = startChildrenValues(
+    requests,
+    childIds,
+    rules.map(({ key }) => key),
+  )
+  const cancels = rules.flatMap(({ cancelOn }, at) =>
+    cancelWaitsOf(childIds[at] ?? '', cancelOn, children[at]?.input ?? null),
+  )
   return await withPartitions(
     store,
     childIds,
     async () =>
-      await withRetries(async () => await run<StartChildRow>(store.hot, startChildrenStatement, values)),
+      await withRetries(
+        async () => await startRuns<StartChildRow>(store.hot, startChildrenStatement, values, cancels),
+      ),
   )
 }
 

@@ -1,3 +1,4 @@
+import type { CancelRule } from '@headrace/schemas'
 import type { Store } from '../connection.ts'
 import { type Connection, run, statement, transaction } from '../statement.ts'
 import { cursorsOfTrigger } from './replays.ts'
@@ -19,6 +20,8 @@ export interface TriggerRow {
   filter: string | null
   /** Its workflow's rule, as far as a window says it; null: none. */
   concurrency: { key: string | null } | null
+  /** What cancels the runs of its workflow. */
+  cancelOn: readonly CancelRule[]
   gapPolicy: 'stop' | 'continue'
   onDeploy: 'upgrade' | 'pin'
   status: StoredTriggerStatus
@@ -44,7 +47,7 @@ export interface StoredTrigger {
   window_max_bytes: number
   window_key: string | null
   filter: string | null
-  flow: { concurrency?: { key: string | null } } | null
+  flow: { concurrency?: { key: string | null }; cancel_on?: CancelRule[] } | null
   gap_policy: 'stop' | 'continue'
   on_deploy: 'upgrade' | 'pin'
   status: StoredTriggerStatus
@@ -74,6 +77,7 @@ export function toTrigger(row: StoredTrigger): TriggerRow {
     windowKey: row.window_key,
     filter: row.filter,
     concurrency: row.flow?.concurrency ?? null,
+    cancelOn: row.flow?.cancel_on ?? [],
     gapPolicy: row.gap_policy,
     onDeploy: row.on_deploy,
     status: row.status,
