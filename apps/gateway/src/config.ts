@@ -1,5 +1,7 @@
-import { type Access, decideAccess } from '@headrace/http'
+import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
+import { type Access, accessOf } from '@headrace/http'
 import {
+  ConfigError,
   integerSetting,
   kafkaSettings,
   listenSettings,
@@ -22,6 +24,8 @@ export interface GatewayConfig {
     brokers: string[]
     topics: 'create' | 'verify' | 'off'
     replicationFactor: number
+    /** TLS and SASL; files that it names are read for each connection. */
+    security: KafkaSecuritySource
   }
   /** First part of the names of all Kafka topics. */
   prefix: string
@@ -65,6 +69,8 @@ export function parseGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
   return {
     host: values.HEADRACE_HOST,
     port: values.HEADRACE_PORT,
+  const { security, problems } = securitySettings(env)
+  if (problems.length > 0) throw new ConfigError(problems)
     managementPort: values.HEADRACE_MANAGEMENT_PORT,
     access: decideAccess({ auth: values.HEADRACE_AUTH ?? null, host: values.HEADRACE_HOST }),
     kafka: {
@@ -74,6 +80,7 @@ export function parseGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
     },
     prefix: values.HEADRACE_PREFIX,
     orchestratorUrl: values.HEADRACE_ORCHESTRATOR_URL.replace(/\/+$/, ''),
+      security,
     streams: {
       autocreate: values.HEADRACE_STREAM_AUTOCREATE,
       partitions: values.HEADRACE_STREAM_PARTITIONS,

@@ -81,6 +81,7 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
     topics: { mode: config.kafka.topics, replicationFactor: config.kafka.replicationFactor },
   })
   context.onStop(async () => await broker.close(), 'kafka')
+    security: config.kafka.security,
   health.probe('kafka', async () => {
     await broker.ping(context.signal)
     return { ok: true, detail: null }

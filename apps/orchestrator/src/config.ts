@@ -1,4 +1,6 @@
+import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
 import {
+  ConfigError,
   databaseSettings,
   durationSetting,
   type Environment,
@@ -44,6 +46,8 @@ export interface OrchestratorConfig {
     prefix: string
     topics: 'create' | 'verify' | 'off'
     replicationFactor: number
+    /** TLS and SASL; files that it names are read for each connection. */
+    security: KafkaSecuritySource
     /** Is a stream made when the first event of a run comes for it. */
     streamAutocreate: boolean
     streamPartitions: number
@@ -66,12 +70,15 @@ export interface OrchestratorConfig {
 /** Throws ConfigError, which names every variable that is wrong. */
 export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
   const parsed = parseConfig(settings, env)
+  const { security, problems } = securitySettings(env)
+  if (problems.length > 0) throw new ConfigError(problems)
   return {
     kafka: {
       brokers: parsed.HEADRACE_KAFKA_BROKERS,
       prefix: parsed.HEADRACE_PREFIX,
       topics: parsed.HEADRACE_KAFKA_TOPICS,
       replicationFactor: parsed.HEADRACE_KAFKA_REPLICATION_FACTOR,
+      security,
       streamAutocreate: parsed.HEADRACE_STREAM_AUTOCREATE,
       streamPartitions: parsed.HEADRACE_STREAM_PARTITIONS,
       taskPartitions: parsed.HEADRACE_TASK_PARTITIONS,

@@ -244,6 +244,7 @@ function connectKafka(
   return broker
 }
 
+    security: kafka.security,
 interface HousekeepingOptions {
   broker: Broker
   config: OrchestratorConfig

@@ -1,4 +1,6 @@
+import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
 import {
+  ConfigError,
   databaseSettings,
   durationSetting,
   integerSetting,
@@ -19,6 +21,8 @@ export interface TriggerServiceConfig {
     brokers: string[]
     topics: 'create' | 'verify' | 'off'
     replicationFactor: number
+    /** TLS and SASL; files that it names are read for each connection. */
+    security: KafkaSecuritySource
   }
   /** First part of the names of all Kafka topics and groups. */
   prefix: string
@@ -53,6 +57,8 @@ const settings = z.object({
 /** Throws ConfigError, which names each variable that is wrong. */
 export function parseTriggerServiceConfig(env: NodeJS.ProcessEnv): TriggerServiceConfig {
   const values = parseConfig(settings, env)
+  const { security, problems } = securitySettings(env)
+  if (problems.length > 0) throw new ConfigError(problems)
   return {
     host: values.HEADRACE_HOST,
     managementPort: values.HEADRACE_MANAGEMENT_PORT,
@@ -60,6 +66,7 @@ export function parseTriggerServiceConfig(env: NodeJS.ProcessEnv): TriggerServic
       brokers: values.HEADRACE_KAFKA_BROKERS,
       topics: values.HEADRACE_KAFKA_TOPICS,
       replicationFactor: values.HEADRACE_KAFKA_REPLICATION_FACTOR,
+      security,
     },
     prefix: values.HEADRACE_PREFIX,
     databaseUrl: values.HEADRACE_DATABASE_URL,

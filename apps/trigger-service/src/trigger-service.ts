@@ -75,6 +75,7 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     clientId: 'headrace-trigger-service',
     logger: log,
     topics: { mode: config.kafka.topics, replicationFactor: config.kafka.replicationFactor },
+    security: config.kafka.security,
   })
   context.onStop(async () => await broker.close(), 'kafka')
 

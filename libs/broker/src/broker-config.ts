@@ -1,4 +1,5 @@
-import type { ConnectionOptions } from 'node:tls'
+import { ConnectionSecurity } from './security/connection-security.ts'
+import type { KafkaSecuritySource } from './security/kafka-security.ts'
 
 /** What the library says about itself; a pino logger fits. Every warning and error carries a stable `event`. */
 export interface BrokerLogger {
@@ -6,13 +7,6 @@ export interface BrokerLogger {
   info(fields: object, message?: string): void
   warn(fields: object, message?: string): void
   error(fields: object, message?: string): void
-}
-
-/** User name and secret for SASL, as Kafka's own clients name the mechanisms. */
-export interface SaslOptions {
-  mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'
-  username: string
-  password: string
 }
 
 export interface TopicSettings {
@@ -35,8 +29,8 @@ export interface BrokerConfig {
   requestTimeoutMs?: number
   logger: BrokerLogger
   topics?: TopicSettings
-  /** TLS and SASL. */
-  kafka?: { ssl?: ConnectionOptions | boolean; sasl?: SaslOptions }
+  /** TLS and SASL; neither by default. */
+  security?: KafkaSecuritySource
 }
 
 export interface Address {
@@ -51,8 +45,7 @@ export interface LinkSettings {
   readonly connectionTimeoutMs: number
   readonly requestTimeoutMs: number
   readonly logger: BrokerLogger
-  readonly ssl: ConnectionOptions | null
-  readonly sasl: SaslOptions | null
+  readonly security: ConnectionSecurity
 }
 
 const CONNECTION_TIMEOUT_MS = 2_000
@@ -71,14 +64,12 @@ export function parseAddress(text: string): Address {
 
 export function linkSettings(config: BrokerConfig): LinkSettings {
   if (config.brokers.length === 0) throw new RangeError('brokers: at least one address is needed')
-  const ssl = config.kafka?.ssl
   return {
     bootstrap: config.brokers.map(parseAddress),
     clientId: config.clientId,
     connectionTimeoutMs: config.connectionTimeoutMs ?? CONNECTION_TIMEOUT_MS,
     requestTimeoutMs: config.requestTimeoutMs ?? REQUEST_TIMEOUT_MS,
     logger: config.logger,
-    ssl: ssl === true ? {} : ssl === false || ssl === undefined ? null : ssl,
-    sasl: config.kafka?.sasl ?? null,
+    security: new ConnectionSecurity(config.security),
   }
 }

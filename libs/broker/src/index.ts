@@ -1,5 +1,5 @@
 export { type Broker, createBroker } from './broker.ts'
-export type { BrokerConfig, BrokerLogger, SaslOptions, TopicSettings } from './broker-config.ts'
+export type { BrokerConfig, BrokerLogger, TopicSettings } from './broker-config.ts'
 export { BrokerError, LinkError } from './broker-error.ts'
 export {
   type ConfigReader,
@@ -36,6 +36,20 @@ export {
   type TopicPartitions,
 } from './records.ts'
 export { BoundStreams, type StreamCatalog } from './topics/bound-streams.ts'
+export type {
+  KafkaSecurity,
+  KafkaSecuritySource,
+  OAuthClient,
+  OAuthSasl,
+  PasswordSasl,
+  SaslOptions,
+} from './security/kafka-security.ts'
+export {
+  SECURITY_SETTINGS,
+  type SecuritySettings,
+  securitySettings,
+  type SettingProblem,
+} from './security/security-settings.ts'
 export { murmur2, partitionFor } from './topics/partition-for.ts'
 export {
   createStreamDirectory,

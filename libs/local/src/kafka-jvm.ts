@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { exists } from './data-folder.ts'
 import { KAFKA_LOG_CONFIG } from './kafka-jars.ts'
-import { kafkaProperties } from './kafka-properties.ts'
+import { type KafkaExtras, kafkaProperties } from './kafka-properties.ts'
 import { kafkaAnswers } from './kafka-ready.ts'
 import { keepPorts } from './kept-ports.ts'
 import { poll } from './poll.ts'
@@ -24,6 +24,7 @@ export interface JvmKafkaOptions {
   port?: number
   /** More heap and a parallel collector, for benchmarks. */
   large?: boolean
+  extras?: KafkaExtras
   onProgress: (line: string) => void
 }
 
@@ -33,7 +34,7 @@ const READY_DEADLINE_MS = 90_000
 export async function startJvmKafka(
   options: JvmKafkaOptions,
 ): Promise<{ port: number; server: ServerProcess }> {
-  const { folder, logFile, java, jars, env, onProgress } = options
+  const { folder, logFile, java, jars, env, onProgress, extras } = options
   const properties = join(folder, 'server.properties')
   const logDir = join(folder, 'data')
   const orphans = await endOrphans({ program: 'java', folder, stopSignal: 'SIGTERM' })
@@ -45,7 +46,15 @@ export async function startJvmKafka(
     ...(options.port === undefined ? {} : { fixed: { port: options.port } }),
   })
   await mkdir(logDir, { recursive: true })
-  await writeFile(properties, kafkaProperties({ ...ports, logDir, listenHost: '127.0.0.1' }))
+  await writeFile(
+    properties,
+    kafkaProperties({
+      ...ports,
+      logDir,
+      listenHost: '127.0.0.1',
+      ...(extras === undefined ? {} : { extras }),
+    }),
+  )
   const classpath = ['-Dlog4j2.configurationFile=' + KAFKA_LOG_CONFIG, '-cp', join(jars, '*')]
   if (!(await exists(join(logDir, 'meta.properties')))) {
     const clusterId = randomBytes(16).toString('base64url')
@@ -56,6 +65,7 @@ export async function startJvmKafka(
       '-c',
       properties,
       '--ignore-formatted',
+      ...scramUsers(extras),
     ]
     await run(java, ['-XX:TieredStopAtLevel=1', ...classpath, ...format], { env, cwd: folder })
   }
@@ -85,4 +95,12 @@ export async function startJvmKafka(
 function heapOptions(large: boolean): string[] {
   // The serial collector and the first compiler tier start faster and stay small.
   return large ? ['-Xmx1g', '-XX:+UseG1GC'] : ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
+}
+
+function scramUsers(extras: KafkaExtras | undefined): string[] {
+  return (extras?.scramUsers ?? []).flatMap(({ name, password }) =>
+    ['SCRAM-SHA-256', 'SCRAM-SHA-512'].map(
+      (mechanism) => `--add-scram=${mechanism}=[name=${name},password=${password}]`,
+    ),
+  )
 }

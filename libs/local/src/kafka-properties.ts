@@ -1,3 +1,13 @@
+/** What a broker has beside its plain listener: for tests of secured ones. */
+export interface KafkaExtras {
+  /** On loopback. The protocol is Kafka's: `SASL_SSL`, `SSL`, … */
+  listeners: readonly { name: string; port: number; protocol: string }[]
+  /** Over our own settings. */
+  properties: Readonly<Record<string, string | number | boolean>>
+  /** Known to SCRAM-SHA-512 and SCRAM-SHA-256 from the first start on. */
+  scramUsers: readonly { name: string; password: string }[]
+}
+
 /** Settings of a small one-node Kafka: broker and controller in one, internal topics of one partition. */
 export interface KafkaProperties {
   port: number
@@ -6,19 +16,29 @@ export interface KafkaProperties {
   logDir: string
   /** On which addresses it listens; in a container all, else loopback only. */
   listenHost: string
+  extras?: KafkaExtras
 }
 
 /** The text of `server.properties`. */
-export function kafkaProperties({ port, controllerPort, logDir, listenHost }: KafkaProperties): string {
+export function kafkaProperties({
+  port,
+  controllerPort,
+  logDir,
+  listenHost,
+  extras,
+}: KafkaProperties): string {
+  const more = extras?.listeners ?? []
+  const listeners = more.map((listener) => `,${listener.name}://127.0.0.1:${listener.port}`).join('')
+  const protocols = more.map(({ name, protocol }) => `,${name}:${protocol}`).join('')
   const properties: Record<string, string | number | boolean> = {
     'process.roles': 'broker,controller',
     'node.id': 1,
     'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
-    listeners: `PLAINTEXT://${listenHost}:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
+    listeners: `PLAINTEXT://${listenHost}:${port},CONTROLLER://127.0.0.1:${controllerPort}${listeners}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}${listeners}`,
     'controller.listener.names': 'CONTROLLER',
     'inter.broker.listener.name': 'PLAINTEXT',
-    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+    'listener.security.protocol.map': `CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT${protocols}`,
     'log.dirs': propertyPath(logDir),
     // A deleted topic must stay deleted, whoever still asks for it.
     'auto.create.topics.enable': false,
@@ -45,6 +65,7 @@ export function kafkaProperties({ port, controllerPort, logDir, listenHost }: Ka
     // After kill -9 the restart waits for the old session to end: keep it short.
     'broker.heartbeat.interval.ms': 500,
     'broker.session.timeout.ms': 2000,
+    ...extras?.properties,
   }
   return `${Object.entries(properties)
     .map(([name, value]) => `${name}=${value}`)

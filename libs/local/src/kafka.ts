@@ -5,6 +5,7 @@ import { findJava, hasMaven, type Java } from './java.ts'
 import { hasDocker, KAFKA_IMAGE, startDockerKafka } from './kafka-docker.ts'
 import { cachedKafkaJars, fetchKafkaJars, KAFKA_VERSION, type OnProgress } from './kafka-jars.ts'
 import { startJvmKafka } from './kafka-jvm.ts'
+import type { KafkaExtras } from './kafka-properties.ts'
 
 export interface StartKafkaOptions {
   /** The data folder; Kafka's part is its `kafka`. Kept between starts, with the ports. */
@@ -16,6 +17,8 @@ export interface StartKafkaOptions {
   port?: number
   /** More heap and another collector, for benchmarks. */
   large?: boolean
+  /** More listeners and settings, on a JVM alone: where only Docker is at hand, this is an error. */
+  extras?: KafkaExtras
 }
 
 export interface LocalKafka {
@@ -65,6 +68,7 @@ export async function startKafka(options: StartKafkaOptions): Promise<LocalKafka
   const port = options.port === undefined ? {} : { port: options.port }
   try {
     if (way.by === 'docker') {
+      if (options.extras !== undefined) throw new NoKafkaError('other listeners need a JVM and Maven')
       const kafka = await startDockerKafka({ folder: lock.path, env, onProgress, ...port })
       return {
         brokers: [`127.0.0.1:${kafka.port}`],
@@ -86,6 +90,7 @@ export async function startKafka(options: StartKafkaOptions): Promise<LocalKafka
       large,
       onProgress,
       ...port,
+      ...(options.extras === undefined ? {} : { extras: options.extras }),
     }
     const kafka = await startJvmKafka(started)
     return {

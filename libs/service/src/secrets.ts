@@ -12,6 +12,9 @@ const SECRET_FIELDS = [
   'databaseUrl',
   'HEADRACE_DATABASE_URL',
   'HEADRACE_API_KEY',
+  'clientSecret',
+  'HEADRACE_KAFKA_SASL_PASSWORD',
+  'HEADRACE_KAFKA_OAUTH_CLIENT_SECRET',
 ]
 
 /** The same, as pino redaction paths: at the top of a line, and one and two objects down. */

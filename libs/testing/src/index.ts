@@ -1,5 +1,6 @@
 export { freePort } from '@headrace/local'
 export { abortTransaction } from './abort-transaction.ts'
+export { type Authority, type Certificate, createAuthority, joinPem } from './certificates.ts'
 export { createDatabase, createEmptyDatabase, type TestDatabase } from './database.ts'
 export { eventually, type EventuallyOptions } from './eventually.ts'
 export { expireRecords } from './expire-records.ts'
@@ -17,6 +18,12 @@ export {
 export { readTopic, type LogRecord } from './read-topic.ts'
 export { type ForeignRecord, sendForeign } from './send-foreign.ts'
 export {
+export {
+  type SecuredKafka,
+  type SecuredKafkaOptions,
+  startSecuredKafka,
+  unsecuredToken,
+} from './secured-kafka.ts'
   REPOSITORY,
   startHeadrace,
   startProcess,

@@ -1,5 +1,5 @@
 import { connect } from 'node:net'
-import { startKafka, startPostgres } from '@headrace/local'
+import { type KafkaExtras, startKafka, startPostgres } from '@headrace/local'
 import { eventually } from './eventually.ts'
 import { atFileEnd } from './file-end.ts'
 import { testFolder } from './infra.ts'
@@ -29,11 +29,12 @@ export interface OwnPostgres extends OwnServer {
   readonly url: string
 }
 
-/** A Kafka of the test's own. Ended with the file. */
-export async function startOwnKafka(): Promise<OwnKafka> {
+/** A Kafka of the test's own; with `extras`, on this machine's JVM. Ended with the file. */
+export async function startOwnKafka(extras?: KafkaExtras): Promise<OwnKafka> {
   const dataDir = await testFolder('kafka')
   const env = neutralEnvironment()
-  const begin = async () => await startKafka({ dataDir, env, onProgress: () => undefined })
+  const more = extras === undefined ? {} : { extras }
+  const begin = async () => await startKafka({ dataDir, env, onProgress: () => undefined, ...more })
   const first = await begin()
   const [address = ''] = first.brokers
   const server = ownServer('own Kafka', Number(address.split(':')[1]), first, begin)

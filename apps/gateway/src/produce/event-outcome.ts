@@ -39,6 +39,8 @@ function problemOfOutcome(outcome: NotWritten): ProblemError {
         'An earlier event of this request was not written to the same partition; sending this one would have changed their order',
       )
     case 'kafka_unreachable':
+    case 'kafka_tls_failed':
+    case 'kafka_authentication_failed':
     case 'leader_not_available':
     case 'deadline_exceeded':
       return new ProblemError('kafka_unavailable', `The event was not written: ${outcome.message}`)

@@ -142,7 +142,7 @@ export class Scene {
       config: {
         host: '127.0.0.1',
         managementPort: 0,
-        kafka: { brokers, topics: 'create', replicationFactor: 1 },
+        kafka: { brokers, topics: 'create', replicationFactor: 1, security: {} },
         prefix,
         databaseUrl,
         progressEveryMs,

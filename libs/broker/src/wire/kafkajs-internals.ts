@@ -2,6 +2,10 @@
 // of every request and record. What it does not take, because it cannot be made safe from outside (each reason stands
 // where its replacement is): the producer, the consumer with its runner, the cluster's metadata, the parsing of answers.
 import Broker from 'kafkajs/src/broker/index.js'
+import oauthBearerProvider from 'kafkajs/src/broker/saslAuthenticator/oauthBearer.js'
+import plainProvider from 'kafkajs/src/broker/saslAuthenticator/plain.js'
+import scram256Provider from 'kafkajs/src/broker/saslAuthenticator/scram256.js'
+import scram512Provider from 'kafkajs/src/broker/saslAuthenticator/scram512.js'
 import assignerProtocol from 'kafkajs/src/consumer/assignerProtocol.js'
 import loggers from 'kafkajs/src/loggers/index.js'
 import ConnectionPool from 'kafkajs/src/network/connectionPool.js'
@@ -20,7 +24,11 @@ export {
   Decoder,
   decodeRecordBatch,
   loggers,
+  oauthBearerProvider,
+  plainProvider,
   protocolError,
   requestDefinitions,
   RequestQueue,
+  scram256Provider,
+  scram512Provider,
 }

@@ -17,6 +17,12 @@ declare module 'kafkajs/src/network/connectionPool.js' {
   }
   class Connection {
     socket?: Socket
+    ssl: object | null
+    sasl: object | null
+    /** How long before a session's end it is renewed (ms). */
+    reauthenticationThreshold: number
+    /** Of the last authentication (ms); 0: without end. */
+    readonly sessionLifetime: { toNumber(): number }
     isConnected(): boolean
     send(protocol: RequestProtocol): Promise<unknown>
     disconnect(): Promise<boolean>
@@ -39,6 +45,26 @@ declare module 'kafkajs/src/broker/index.js' {
     connect(): Promise<void>
   }
   export = Broker
+}
+
+declare module 'kafkajs/src/broker/saslAuthenticator/oauthBearer.js' {
+  const provider: (options: object) => (context: object) => { authenticate(): Promise<void> }
+  export = provider
+}
+
+declare module 'kafkajs/src/broker/saslAuthenticator/plain.js' {
+  const provider: (options: object) => (context: object) => { authenticate(): Promise<void> }
+  export = provider
+}
+
+declare module 'kafkajs/src/broker/saslAuthenticator/scram256.js' {
+  const provider: (options: object) => (context: object) => { authenticate(): Promise<void> }
+  export = provider
+}
+
+declare module 'kafkajs/src/broker/saslAuthenticator/scram512.js' {
+  const provider: (options: object) => (context: object) => { authenticate(): Promise<void> }
+  export = provider
 }
 
 declare module 'kafkajs/src/network/requestQueue/index.js' {

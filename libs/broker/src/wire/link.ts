@@ -1,10 +1,19 @@
 import type { Address, LinkSettings } from '../broker-config.ts'
 import { kafkaFault, LinkError, messageOf, BrokerError } from '../broker-error.ts'
+import { type ConnectionFault, connectionFault, hangUpHint } from '../security/connection-fault.ts'
+import type { ConnectionSecurity } from '../security/connection-security.ts'
+import { SecretError } from '../security/secret-error.ts'
 import { apiKeys, Broker, ConnectionPool, loggers, requestDefinitions } from './kafkajs-internals.ts'
 import { applyPatches, socketFactory } from './patches.ts'
 
 /** The longest that SASL may take (ms). */
 const AUTHENTICATION_TIMEOUT_MS = 5_000
+/**
+ * How long before the end of Kafka's session on it a connection is authenticated again (ms), and of a short session
+ * which part: kafkajs's 10 s alone would renew one of 10 s with each request, which Kafka refuses.
+ */
+const RENEW_BEFORE_MS = 10_000
+const RENEW_IN_LAST_PART = 0.25
 
 export interface RequestOptions {
   /** Hand over the decoded answer as it is. Without it kafkajs's parser throws the first error it finds in it. */
@@ -25,6 +34,9 @@ interface Wait {
   readonly until: number
 }
 
+const isHangUp = (error: unknown): boolean =>
+  error instanceof Error && error.name === 'KafkaJSConnectionClosedError'
+
 const isTimeout = (error: unknown): boolean =>
   error instanceof Error && error.name === 'KafkaJSRequestTimeoutError'
 
@@ -39,6 +51,9 @@ export class Link {
   readonly #broker: Broker
   readonly #connection: ConnectionPool.Connection
   readonly #requestTimeoutMs: number
+  readonly #security: ConnectionSecurity
+  #secured = { tls: false, sasl: false }
+  #answered = false
   readonly #underWay = new Set<Wait>()
   #opening: Promise<void> | null = null
   #opened = false
@@ -48,6 +63,7 @@ export class Link {
     applyPatches()
     this.address = address
     this.#requestTimeoutMs = settings.requestTimeoutMs
+    this.#security = settings.security
     const { logger } = settings
     const kafkaLogger = loggers.createLogger({
       // kafkajs logs each refused connection as an error; what matters of it is said by us, once, with a code.
@@ -60,8 +76,6 @@ export class Link {
     const pool = new ConnectionPool({
       ...address,
       rack: null,
-      ssl: settings.ssl,
-      sasl: settings.sasl,
       clientId: settings.clientId,
       socketFactory,
       connectionTimeout: settings.connectionTimeoutMs,
@@ -99,11 +113,19 @@ export class Link {
 
   async #open(): Promise<void> {
     try {
-      await this.#broker.connect()
+      const { ssl, sasl } = await this.#security.read()
+      this.#secured = { tls: ssl !== null, sasl: sasl !== null }
+      this.#connection.ssl = ssl
+      this.#connection.sasl = sasl
+      if (!this.#closed) await this.#broker.connect()
     } catch (error) {
       this.close()
-      throw this.#unreachable(messageOf(error), error)
+      throw this.#unopened(error)
     }
+    this.#connection.reauthenticationThreshold = Math.min(
+      RENEW_BEFORE_MS,
+      this.#connection.sessionLifetime.toNumber() * RENEW_IN_LAST_PART,
+    )
     if (this.#closed) throw this.#unreachable('the link was closed while it opened')
     this.#opened = true
   }
@@ -131,6 +153,7 @@ export class Link {
         requestTimeout,
         logResponseError: false,
       })
+      this.#answered = true
       return answer as Answer
     } catch (error) {
       if (isTimeout(error) && !this.#isHeldUp(wait)) this.close()
@@ -183,9 +206,21 @@ export class Link {
     return definition.protocol({ version })
   }
 
-  #unreachable(reason: string, cause?: unknown): LinkError {
+  /** A hint names the setting to look at, where the error lets it be told. */
+  #unopened(error: unknown): LinkError {
+    const { code, hint } = connectionFault(error, this.#secured)
+    const hungUp = isHangUp(error) ? hangUpHint(this.#secured) : null
+    const help = hint ?? hungUp
+    return this.#unreachable(help === null ? messageOf(error) : `${messageOf(error)} (${help})`, error, code)
+  }
+
+  #unreachable(
+    reason: string,
+    cause?: unknown,
+    code: ConnectionFault['code'] = 'kafka_unreachable',
+  ): LinkError {
     const { host, port } = this.address
-    return new LinkError('kafka_unreachable', `cannot reach Kafka at ${host}:${port}: ${reason}`, {
+    return new LinkError(code, `cannot reach Kafka at ${host}:${port}: ${reason}`, {
       sent: false,
       cause,
     })
@@ -205,8 +240,18 @@ export class Link {
     if (error.name === 'KafkaJSConnectionError' && error.message === 'Not connected') {
       return this.#unreachable(error.message, error)
     }
+    // A session that could not be renewed: the request stands behind the authentication, and was never written.
+    if (error.name === 'KafkaJSSASLAuthenticationError' || error instanceof SecretError) {
+      this.close()
+      return this.#unopened(error)
+    }
     const { host, port } = this.address
-    return new LinkError('kafka_no_answer', `${api} to ${host}:${port} got no answer: ${error.message}`, {
+    // With TLS 1.3 and with SASL a listener refuses us only after the connection stands.
+    const hint = this.#answered
+      ? null
+      : (connectionFault(error, this.#secured).hint ?? (isHangUp(error) ? hangUpHint(this.#secured) : null))
+    const why = hint === null ? error.message : `${error.message} (${hint})`
+    return new LinkError('kafka_no_answer', `${api} to ${host}:${port} got no answer: ${why}`, {
       sent: true,
       cause: error,
     })

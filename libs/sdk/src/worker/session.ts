@@ -100,7 +100,7 @@ export class WorkerSession {
       brokers: settings.kafkaBrokers ?? reply.kafka_brokers,
       clientId: `headrace-worker-${settings.app}`,
       logger: settings.log,
-      ...(settings.kafka === null ? {} : { kafka: settings.kafka }),
+      security: settings.kafka,
     })
     this.#consumer = this.#createConsumer()
     this.#timer = setInterval(() => this.#tick(), TICK_MS)

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import type { BrokerConfig } from '@headrace/broker'
+import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
 import { type Duration, durationMs, limits, nameSchema, queueSchema } from '@headrace/schemas'
 import type { Logger } from '../run/run-host.ts'
 import type { AnyWorkflow } from '../workflow/workflow.ts'
@@ -31,8 +31,11 @@ export interface WorkerOptions {
   build?: string
   /** Fields first, then the sentence, as pino has it. Default: pino to stdout, at `HEADRACE_LOG_LEVEL`. */
   log?: Logger
-  /** TLS and SASL for Kafka. Secrets are the worker's own; registration gives addresses only. */
-  kafka?: NonNullable<BrokerConfig['kafka']>
+  /**
+   * TLS and SASL for Kafka. Secrets are the worker's own; registration gives addresses only. A function is asked for each
+   * connection, so that what it returns may change. Default: the settings `HEADRACE_KAFKA_TLS…`, `…_SASL_…`, `…_OAUTH_…`.
+   */
+  kafka?: KafkaSecuritySource
 }
 
 export interface WorkerSettings {
@@ -46,7 +49,7 @@ export interface WorkerSettings {
   health: { port: number; host: string } | null
   log: Logger
   kafkaBrokers: string[] | null
-  kafka: NonNullable<BrokerConfig['kafka']> | null
+  kafka: KafkaSecuritySource
   /** Told at registration. */
   workflows: ReadonlyMap<string, AnyWorkflow>
   /** Those of this worker's queue. */
@@ -87,10 +90,17 @@ export function workerSettings(options: WorkerOptions, env: Environment): Worker
       given(undefined, env, 'HEADRACE_KAFKA_BROKERS')
         ?.split(',')
         .map((text) => text.trim()) ?? null,
-    kafka: options.kafka ?? null,
+    kafka: options.kafka ?? securityOf(env),
     workflows,
     runnable,
   }
+}
+
+function securityOf(env: Environment): KafkaSecuritySource {
+  const { security, problems } = securitySettings(env)
+  if (problems.length > 0)
+    throw new TypeError(problems.map(({ variable, message }) => `${variable} ${message}`).join('; '))
+  return security
 }
 
 /** The option, else the variable; an empty variable counts as absent, as in docker compose and Kubernetes. */
