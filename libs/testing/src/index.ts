@@ -16,14 +16,14 @@ export {
   type OwnServer,
 } from './own-server.ts'
 export { readTopic, type LogRecord } from './read-topic.ts'
-export { type ForeignRecord, sendForeign } from './send-foreign.ts'
-export {
 export {
   type SecuredKafka,
   type SecuredKafkaOptions,
   startSecuredKafka,
   unsecuredToken,
 } from './secured-kafka.ts'
+export { type ForeignRecord, sendForeign } from './send-foreign.ts'
+export {
   REPOSITORY,
   startHeadrace,
   startProcess,
