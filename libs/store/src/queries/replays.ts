@@ -138,10 +138,14 @@ export async function runningReplays(store: Store): Promise<RunningReplay[]> {
   })
 }
 
+/** The replay's row before its cursor, as in `end_replays`: in another order the two would wait for each other. */
 const finishStatement = statement(
   'finish_replay',
-  `with gone as (
-     delete from trigger_cursors c where c.trigger_id = $1 and c.stream = $2 and c.partition = $3 and c.revision = $4 returning 1)
+  `with own as materialized (
+     select 1 from replays r where r.trigger_id = $13 and r.id = $5 and r.partition = $3 and r.status = 'running' for no key update),
+   gone as (
+     delete from trigger_cursors c
+     where c.trigger_id = $1 and c.stream = $2 and c.partition = $3 and c.revision = $4 and exists (select 1 from own) returning 1)
    update replays r set status = $6, reason = $7, windows = $8, events = $9, filtered = $10, repeats = $11, dead_letters = $12, finished_at = now()
    where r.trigger_id = $13 and r.id = $5 and r.partition = $3 and r.status = 'running' and exists (select 1 from gone)
    returning 1 as there`,
