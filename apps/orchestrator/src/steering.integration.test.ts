@@ -18,7 +18,7 @@ let worker: FakeWorker
 const timed = { ...workflowOf('timed'), timeouts: { start_ms: 100, run_ms: 3_600_000 } }
 beforeAll(async () => {
   headrace = await startedOrchestrator({ brokers, prefix, databaseUrl })
-  worker = await headrace.lastingWorker({ workflows: [workflowOf('report'), workflowOf('many'), timed] })
+  worker = await headrace.lastingWorker({ workflows: [workflowOf('report'), workflowOf('many'), workflowOf('unfit'), timed] })
 })
 afterAll(async () => await headrace.stop())
 
@@ -190,6 +190,24 @@ describe('bulk', () => {
     expect((await bulk(retry)).body).toMatchObject({ matched: 6, changed: 6 })
     expect((await bulk(retry)).body).toMatchObject({ matched: 0, changed: 0 })
     expect((await read(runs[0]!.id)).status).toBe('completed')
+  })
+
+  test('pauses what its code has paused too, so that it does not go on by itself; and no other that is paused', async () => {
+    const [misfit, exhausted] = [await start({ workflow: 'unfit' }), await start({ workflow: 'unfit' })]
+    for (const [{ id: run_id }, reason] of [
+      [misfit, 'replay_mismatch'],
+      [exhausted, 'retries_exhausted'],
+    ] as const) {
+      await worker.claim(run_id)
+      await worker.do({ kind: 'pause', run_id, epoch: 1, reason, error: '{"name":"Error","message":"no"}' })
+    }
+    expect((await read(misfit.id)).blocked_reason).toBe('replay_mismatch')
+    const pause = { action: 'pause', filter: { workflow: 'unfit' } }
+    expect((await bulk(pause)).body).toMatchObject({ matched: 1 })
+    expect((await bulk({ ...pause, dry_run: false })).body).toMatchObject({ matched: 1, changed: 1 })
+    expect(await read(misfit.id)).toMatchObject({ status: 'paused', blocked_reason: null })
+    expect((await read(exhausted.id)).blocked_reason).toBe('retries_exhausted')
+    expect((await bulk(pause)).body).toMatchObject({ matched: 0 })
   })
 
   test.each([

@@ -11,7 +11,8 @@ const BULK_MS_MAX = 5_000
 /** The runs to which an action applies. */
 const applies: Record<BulkAction, readonly RunStatus[]> = {
   cancel: ['queued', 'running', 'waiting', 'paused'],
-  pause: ['queued', 'running', 'waiting'],
+  // Of those that are paused, the ones that their code has paused, which would go on by themselves.
+  pause: ['queued', 'running', 'waiting', 'paused'],
   resume: ['paused'],
   retry: ['failed', 'cancelled', 'timed_out'],
 }
@@ -62,5 +63,6 @@ function filterOf(action: BulkAction, filter: BulkRuns['filter']): RunFilter | n
     ...(tag === undefined ? {} : { tag: { key: tag.slice(0, colon), value: tag.slice(colon + 1) } }),
     ...(createdAfter === undefined ? {} : { createdAfter: Date.parse(createdAfter) }),
     ...(action === 'retry' ? { notRetried: true } : {}),
+    ...(action === 'pause' ? { pausable: true } : {}),
   }
 }

@@ -4,6 +4,7 @@ import type { Store } from '../connection.ts'
 import { adminDatabase } from '../schema/database.ts'
 import { runNotes, runs, steps } from '../schema/runs.ts'
 import { runIdFloor } from '../run-id.ts'
+import { misfits } from './commands-statement.ts'
 import { addWaitingFor, openWaitsOf, type OpenStepWait } from './list-waits.ts'
 import type { RunRecord, StepRecord } from './run-record.ts'
 
@@ -98,6 +99,8 @@ export interface RunFilter {
   createdBefore?: number
   /** Runs that no other retries. */
   notRetried?: true
+  /** Runs that a person may pause: of those that are paused, the ones that go on by themselves (steer-runs). */
+  pausable?: true
 }
 
 /** Ids of runs, the newest first. `below`: the last one of the page before. */
@@ -129,7 +132,7 @@ export async function countRuns(store: Store, filter: RunFilter, max: number): P
 }
 
 export function conditionsOf(filter: RunFilter): SQL[] {
-  const { workflow, status, trigger, event, tag, createdAfter, createdBefore, notRetried } = filter
+  const { workflow, status, trigger, event, tag, createdAfter, createdBefore, notRetried, pausable } = filter
   const conditions: SQL[] = []
   if (workflow !== undefined) conditions.push(eq(runs.workflow, workflow))
   if (status !== undefined) conditions.push(inArray(runs.status, status))
@@ -151,6 +154,8 @@ export function conditionsOf(filter: RunFilter): SQL[] {
       lt(runs.id, runIdFloor(createdBefore + createdSlackMs)),
       lt(runs.createdAt, createdBefore),
     )
+  if (pausable)
+    conditions.push(sql`(${runs.status} <> 'paused' or ${runs.blockedReason} in (${sql.raw(misfits)}))`)
   if (notRetried)
     conditions.push(
       sql`not exists (select 1 from ${runNotes} n where n.run_id = ${runs.id} and n.kind = 'retried')`,
