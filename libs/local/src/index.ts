@@ -9,3 +9,8 @@ export { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries
 export { startPostgres, type LocalPostgres, type StartPostgresOptions } from './postgres.ts'
 export { endOrphans, type OrphanSearch } from './server-process.ts'
 export { resetDataFolder } from './reset.ts'
+export {
+  type LocalSchemaRegistry,
+  startSchemaRegistry,
+  type StartSchemaRegistryOptions,
+} from './schema-registry.ts'

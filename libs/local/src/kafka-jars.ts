@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { cacheFolder } from './cache-folder.ts'
 import { errorCode } from './data-folder.ts'
 import { MAVEN } from './java.ts'
 
@@ -22,13 +22,7 @@ export type OnProgress = (line: string) => void
 const PROGRESS_EVERY_JARS = 10
 const LAST_LINES = 20
 
-/** Where Kafka's jars are kept for this user: `$XDG_CACHE_HOME` or the platform's own place. */
-function kafkaCacheFolder(env: NodeJS.ProcessEnv): string {
-  const xdg = env['XDG_CACHE_HOME']
-  const platformCache =
-    process.platform === 'darwin' ? join(homedir(), 'Library', 'Caches') : join(homedir(), '.cache')
-  return join(xdg === undefined || xdg === '' ? platformCache : xdg, 'headrace', `kafka-${KAFKA_VERSION}`)
-}
+const kafkaCacheFolder = (env: NodeJS.ProcessEnv): string => cacheFolder(env, `kafka-${KAFKA_VERSION}`)
 
 /** The folder of jars, if a complete one is in the cache. */
 export async function cachedKafkaJars(env: NodeJS.ProcessEnv): Promise<string | null> {

@@ -18,10 +18,6 @@ export const limits = {
   /** One line of NDJSON: an event of the largest size with its escapes. */
   lineBytesMax: 2 * 1024 * 1024,
   jsonDepthMax: 64,
-  /** Of an event type: every gateway holds it, and it travels with others as one record. */
-  schemaBytesMax: 128 * 1024,
-  eventTypesMax: 1_000,
-  subjectCharactersMax: 250,
   /** Rules of a workflow that cancel its runs: each is a wait of every run. */
   cancelOnMax: 5,
   /** 16 KiB: what the `if` of such a rule asks of a run's first event is kept with each run. */

@@ -11,8 +11,10 @@ export {
   isRefused,
   startOwnKafka,
   startOwnPostgres,
+  startOwnSchemaRegistry,
   type OwnKafka,
   type OwnPostgres,
+  type OwnSchemaRegistry,
   type OwnServer,
 } from './own-server.ts'
 export { readTopic, type LogRecord } from './read-topic.ts'

@@ -1,5 +1,5 @@
 import { connect } from 'node:net'
-import { type KafkaExtras, startKafka, startPostgres } from '@headrace/local'
+import { type KafkaExtras, startKafka, startPostgres, startSchemaRegistry } from '@headrace/local'
 import { eventually } from './eventually.ts'
 import { atFileEnd } from './file-end.ts'
 import { testFolder } from './infra.ts'
@@ -49,6 +49,20 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
   const first = await begin()
   const server = ownServer('own Postgres', Number(new URL(first.url).port), first, begin)
   return { ...server, url: first.url }
+}
+
+export interface OwnSchemaRegistry extends OwnServer {
+  /** Base of its Confluent API. */
+  readonly url: string
+}
+
+/** A schema registry of the test's own. Ended with the file. */
+export async function startOwnSchemaRegistry(): Promise<OwnSchemaRegistry> {
+  const dataDir = await testFolder('registry')
+  const env = neutralEnvironment()
+  const begin = async () => await startSchemaRegistry({ dataDir, env, onProgress: () => undefined })
+  const first = await begin()
+  return { ...ownServer('own schema registry', first.port, first, begin), url: first.url }
 }
 
 interface Running {
