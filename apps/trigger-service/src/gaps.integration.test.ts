@@ -1,5 +1,5 @@
 import { resetTrigger, setTriggerStatus } from '@headrace/store'
-import { createDatabase, eventually, expireRecords, infra } from '@headrace/testing'
+import { abortTransaction, createDatabase, eventually, expireRecords, infra } from '@headrace/testing'
 import { afterEach, describe, expect, it } from 'vitest'
 import { numbersIn, Scene, upTo } from './stage/scene.ts'
 
@@ -151,5 +151,32 @@ describe('retention', () => {
     await scene.publish(2)
     expect(await events('each', 7)).toEqual(upTo(7))
     expect(await scene.cursor('each')).toMatchObject({ status: 'live', lost: 0 })
+  })
+})
+
+describe('offsets that no reader sees', () => {
+  it('are no gap: 2 MiB that a producer aborted, more than a fetch, and an aborted tail', async () => {
+    await setUp([each])
+    await scene.publish(3)
+    await abortTransaction(
+      brokers,
+      scene.topic,
+      0,
+      Array.from({ length: 8 }, () => 'x'.repeat(256 * 1024)),
+    )
+    await scene.publish(3)
+    await abortTransaction(brokers, scene.topic, 0)
+    const app = await scene.start()
+    expect(await events('each', 6)).toEqual(upTo(6))
+    // The records of both, and the mark with which each ended.
+    const end = 6 + 9 + 2
+    const atEnd = async (): Promise<boolean> => (await scene.cursor('each'))?.next_offset === end
+    await eventually('the cursor is at the end', atEnd)
+    await scene.stop(app)
+    // Adopted again, it is compared with a log whose last records it never saw.
+    await scene.start()
+    await scene.publish(2)
+    expect(await events('each', 8)).toEqual(upTo(8))
+    expect(await scene.cursor('each')).toMatchObject({ status: 'live', lost: 0, incarnation: 1 })
   })
 })

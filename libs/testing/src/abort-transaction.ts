@@ -1,10 +1,15 @@
 import { Kafka, logLevel } from 'kafkajs'
 
 /**
- * Writes a record to one partition inside a transaction, and aborts it: what stays are two offsets, the record's and the
+ * Writes records to one partition inside a transaction, one unless said, and aborts it: what stays are their offsets and the
  * control record's, which no reader of committed records ever sees. Behind everything else, as a tail.
  */
-export async function abortTransaction(brokers: string[], topic: string, partition: number): Promise<void> {
+export async function abortTransaction(
+  brokers: string[],
+  topic: string,
+  partition: number,
+  values: readonly string[] = ['never'],
+): Promise<void> {
   const kafka = new Kafka({ clientId: 'transactional', brokers, logLevel: logLevel.NOTHING })
   const producer = kafka.producer({
     idempotent: true,
@@ -14,7 +19,7 @@ export async function abortTransaction(brokers: string[], topic: string, partiti
   await producer.connect()
   try {
     const transaction = await producer.transaction()
-    await transaction.send({ topic, messages: [{ value: 'never', partition }] })
+    for (const value of values) await transaction.send({ topic, messages: [{ value, partition }] })
     await transaction.abort()
   } finally {
     await producer.disconnect()
