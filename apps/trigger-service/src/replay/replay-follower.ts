@@ -1,9 +1,14 @@
 import { limits } from '@headrace/schemas'
-import { type ReplayCounts, replayCursorId, replayVersion, type RunningReplay } from '@headrace/store'
+import {
+  type ReplayCounts,
+  replayCursorId,
+  replayVersion,
+  type RunningReplay,
+  type TriggerRow,
+} from '@headrace/store'
 import type { LaneEntry } from '../lanes/follower.ts'
 import { TriggerFollower } from '../lanes/trigger-follower.ts'
 import type { TriggerExpressions } from '../lanes/trigger-expressions.ts'
-import type { TriggerRow } from '@headrace/store'
 
 /** Names the replay that a run was started by. */
 const REPLAY_TAG = 'headrace.replay'
