@@ -5,7 +5,7 @@ import { beforeAll, expect, test } from 'vitest'
 import { openGate } from '../harness/gate.ts'
 import { readJournal } from '../harness/journal.ts'
 import { startPlatform, startWorker } from '../harness/platform.ts'
-import { parked, runOf, send } from '../harness/waits.ts'
+import { endOf, parked, runOf, send } from '../harness/waits.ts'
 
 /** P4: a run ends once, whoever ends it; a retry is a new run that goes on behind what the other had stored. */
 
@@ -26,7 +26,7 @@ beforeAll(async () => {
     gatewayUrl: url,
     databaseUrl,
     journal,
-    workflows: ['loops', 'late'],
+    workflows: ['loops', 'late', 'ships'],
     env: { HEADRACE_TEST_GATE: gate },
   })
 })
@@ -65,4 +65,21 @@ test('a run that is paused in the midst of a body loses that body’s result, an
   expect(bodies('held')).toBe(2)
   await send(url, 'answers/late', { late: true })
   expect(await client.runs.result(id, { wait: '60s' })).toEqual({ data: { late: true } })
+})
+
+test('an event cancels the run of its order, and no other, wherever it is; a retry is not cancelled by it again', async () => {
+  const [a, b] = [
+    await send(url, 'ships/created', { order: 'a' }),
+    await send(url, 'ships/created', { order: 'b' }),
+  ]
+  const [{ id }, other] = [await parked(url, 'ships', a), await parked(url, 'ships', b)]
+  const at = await send(url, 'ships/cancelled', { order: 'a' })
+  const run = await endOf(url, 'ships', a)
+  expect(run).toMatchObject({ status: 'cancelled', waiting_for: [], error: { code: 'cancelled_by_event' } })
+  expect(run.error?.message).toContain(`ships/cancelled at ships/${at.partition}/${at.sequenceId}`)
+  const retry = await client.runs.retry(id)
+  await send(url, 'paid/a', { paid: 'a' })
+  await send(url, 'paid/b', { paid: 'b' })
+  expect(await retry.result({ wait: '60s' })).toEqual({ paid: 'a' })
+  expect(await client.runs.result(other.id, { wait: '60s' })).toEqual({ paid: 'b' })
 })

@@ -51,6 +51,18 @@ export const waitingWorkflows = ({ note, body }: Witness, gate: string) => [
     return taken
   }),
 
+  /** Waits, until an event of the same order cancels it. */
+  workflow(
+    {
+      id: 'ships',
+      triggerOnEvent: 'ships/created',
+      cancelOn: [{ event: 'ships/cancelled', if: 'event.data.order == trigger.data.order' }],
+    },
+    async (ctx, { events }) =>
+      (await ctx.step.waitForEvent('paid', { topic: `paid/${(events[0].data as { order: string }).order}` }))
+        .data,
+  ),
+
   /** Nothing but a wait, for tests with thousands of them. */
   workflow({ id: 'parks', triggerOnEvent: 'parks/**' }, async (ctx, { events }) => {
     const { on } = events[0].data as Asked

@@ -1,4 +1,4 @@
-import { compileCancelFilter } from '@headrace/core'
+import { compileCancelFilter, setCrashHandler } from '@headrace/core'
 import type { CancelRule, EventId, WorkflowDefinition } from '@headrace/schemas'
 import { createDatabase } from '@headrace/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -269,6 +269,19 @@ describe('a wait that cancels', () => {
     const [id = ''] = await started(workflow, ['a'], { revision: 9 })
     expect(await scene.row('select id from runs where id = $1', [id])).toEqual({})
     expect(await cancelsOf(id)).toEqual([])
+  })
+
+  test('stands or falls with its run: who dies between the two has started neither', async () => {
+    const workflow = await registered()
+    setCrashHandler((name) => {
+      if (name === 'start.before-cancel-waits') throw new Error('died')
+    })
+    await expect(started(workflow, ['a'])).rejects.toThrow('died')
+    setCrashHandler(null)
+    const count = 'select count(*)::int as runs from runs where workflow = $1'
+    expect(await scene.row(count, [workflow])).toEqual({ runs: 0 })
+    const [id = ''] = await started(workflow, ['a'])
+    expect(await cancelsOf(id)).toHaveLength(1)
   })
 
   test('is no step, and nothing that a run waits for', async () => {
