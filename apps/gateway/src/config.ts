@@ -66,21 +66,21 @@ const settings = z.object({
 /** Throws ConfigError, which names each variable that is wrong. */
 export function parseGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
   const values = parseConfig(settings, env)
+  const { security, problems } = securitySettings(env)
+  if (problems.length > 0) throw new ConfigError(problems)
   return {
     host: values.HEADRACE_HOST,
     port: values.HEADRACE_PORT,
-  const { security, problems } = securitySettings(env)
-  if (problems.length > 0) throw new ConfigError(problems)
     managementPort: values.HEADRACE_MANAGEMENT_PORT,
     access: decideAccess({ auth: values.HEADRACE_AUTH ?? null, host: values.HEADRACE_HOST }),
     kafka: {
       brokers: values.HEADRACE_KAFKA_BROKERS,
       topics: values.HEADRACE_KAFKA_TOPICS,
       replicationFactor: values.HEADRACE_KAFKA_REPLICATION_FACTOR,
+      security,
     },
     prefix: values.HEADRACE_PREFIX,
     orchestratorUrl: values.HEADRACE_ORCHESTRATOR_URL.replace(/\/+$/, ''),
-      security,
     streams: {
       autocreate: values.HEADRACE_STREAM_AUTOCREATE,
       partitions: values.HEADRACE_STREAM_PARTITIONS,

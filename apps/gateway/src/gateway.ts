@@ -79,9 +79,9 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
     clientId: 'headrace-gateway',
     logger: log,
     topics: { mode: config.kafka.topics, replicationFactor: config.kafka.replicationFactor },
+    security: config.kafka.security,
   })
   context.onStop(async () => await broker.close(), 'kafka')
-    security: config.kafka.security,
   health.probe('kafka', async () => {
     await broker.ping(context.signal)
     return { ok: true, detail: null }
