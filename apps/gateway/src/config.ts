@@ -1,5 +1,5 @@
 import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
-import { type Access, accessOf } from '@headrace/http'
+import { type Access, decideAccess } from '@headrace/http'
 import {
   ConfigError,
   integerSetting,

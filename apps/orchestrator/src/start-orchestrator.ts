@@ -239,12 +239,12 @@ function connectKafka(
     clientId,
     logger: log,
     topics: { mode: kafka.topics, replicationFactor: kafka.replicationFactor },
+    security: kafka.security,
   })
   onStop(async () => await broker.close(), 'broker')
   return broker
 }
 
-    security: kafka.security,
 interface HousekeepingOptions {
   broker: Broker
   config: OrchestratorConfig
