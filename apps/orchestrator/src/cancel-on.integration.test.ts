@@ -43,8 +43,10 @@ const until = async (id: string, status: WireRun['status']): Promise<WireRun> =>
   await eventually(`${id} is ${status}`, async () => (run = await runOf(id)).status === status)
   return run
 }
+/** Younger than all runs of these tests, however slow they are. */
+const inAMinute = () => ({ createdAt: Date.now() + 60_000 })
 const stop = async (order: string): Promise<number> => {
-  const event = projection.event('orders/stopped', { order })
+  const event = projection.event('orders/stopped', { order }, inAMinute())
   await projection.project(event)
   return event.sequenceId
 }
@@ -99,7 +101,7 @@ describe('an event that a cancelOn names', () => {
     await headrace.call(`/v1/runs/${first}/pause`, { method: 'POST' })
     await stop(order)
     await until(first, 'cancelled')
-    // A run by API looks some seconds back: without the event, as if those had gone by.
+    // Without the event, as if the next run began after it.
     await headrace.store.general.query(`delete from responses where topic = 'orders/stopped'`)
     const next = await start('pack', order)
     await eventually('the next is let in', async () => (await runOf(next)).blocked_reason === null)
@@ -110,7 +112,7 @@ describe('an event that a cancelOn names', () => {
     const { rows } = await headrace.store.general.query<{ projected_from: number }>(
       `select projected_from from waited_streams where stream = 'closings'`,
     )
-    const event = projection.event('closings/all', null)
+    const event = projection.event('closings/all', null, inAMinute())
     const { body } = await headrace.call<WireList<WireWait>>(`/v1/waits?run_id=${runId}`)
     expect(body.data).toMatchObject([{ kind: 'cancel', status: 'pending' }])
     await projection.project(event)

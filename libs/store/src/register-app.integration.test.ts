@@ -1,3 +1,4 @@
+import type { WorkflowDefinition } from '@headrace/schemas'
 import { createDatabase } from '@headrace/testing'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import {
@@ -118,6 +119,17 @@ describe('a changed definition', () => {
     expect(await listTriggers(store)).toMatchObject([{ version: 2, ...expected }])
     await registerShop(store, { build: 'b3', workflows: [{ ...set, triggers: changed }] })
     expect(await listTriggers(store)).toMatchObject([{ version: 2, build: 'b3', ...expected }])
+  })
+
+  test('is one where what cancels its runs is another, in whatever order that is written', async () => {
+    const rule = { event: 'orders/cancelled', if: 'event.data.order == trigger.data.order' }
+    const version = async (cancelOn: NonNullable<WorkflowDefinition['cancel_on']>): Promise<unknown> => {
+      await registerShop(store, { workflows: [{ ...orderWorkflow(), cancel_on: cancelOn }] })
+      return (await listTriggers(store))[0]?.version
+    }
+    const before = (await version([rule])) as number
+    expect(await version([{ if: rule.if, event: rule.event }])).toBe(before)
+    expect(await version([{ event: rule.event }])).toBe(before + 1)
   })
 
   test('another build of the same definition raises nothing', async () => {

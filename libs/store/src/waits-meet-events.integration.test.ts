@@ -1,4 +1,3 @@
-import type { EventId } from '@headrace/schemas'
 import { createDatabase } from '@headrace/testing'
 import type { PoolClient } from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -6,6 +5,7 @@ import { tally } from './fixtures/in-order.ts'
 import { openScene, type Scene } from './fixtures/scene.ts'
 import {
   eventWait,
+  inHandOf,
   lookbackMs,
   sameData,
   sequenceIdOf,
@@ -19,7 +19,6 @@ import {
   type FilterMatch,
   openPendingWaits,
   openWaitsOn,
-  type ResponseInHand,
   type WaitRequest,
 } from './index.ts'
 import type { ResponseRow } from './queries/insert-responses.ts'
@@ -46,24 +45,6 @@ beforeEach(() => {
 
 const event = (sequenceId: number, changes: Partial<ResponseRow> = {}): ResponseRow =>
   waits.response(sequenceId, { topic, ...changes })
-
-const inHandOf = (row: ResponseRow): ResponseInHand => ({
-  incarnation: row.incarnation,
-  event: {
-    id: row.id as EventId,
-    source: row.source,
-    topic: row.topic,
-    eventType: row.eventType,
-    data: JSON.parse(row.data) as number,
-    key: row.key,
-    createdAt: row.logTimeMs,
-    stream: row.stream,
-    partition: row.partition,
-    sequenceId: row.sequenceId,
-    traceparent: null,
-    dedup: false,
-  },
-})
 
 /** What the correlator does with a batch once it is committed. */
 async function correlate(batch: ResponseRow[], matches: FilterMatch = sameData): Promise<Answered> {

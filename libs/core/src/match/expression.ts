@@ -7,16 +7,16 @@ import { refusedUse } from './filter-uses.ts'
 export type FilteredEvent = WireEvent
 
 /** What an expression may name. */
-export interface ExpressionValues {
+interface ExpressionValues {
   event: FilteredEvent
   /** The first event of a run, or what is kept of it. */
   trigger?: unknown
 }
 
 /**
- * An expression of CEL over `event`, and where it says so over `trigger` (docs/filters.md). It is compiled once and asked for every event, so it must never
- * throw, hang or grow without bound: what it may use is a list, and what one evaluation may cost is counted and not timed,
- * so that an event gives the same on every machine.
+ * An expression of CEL over `event`, and where it says so over `trigger` (docs/filters.md). It is compiled once and asked for
+ * every event, so it must never throw, hang or grow without bound: what it may use is a list, and what one evaluation may cost
+ * is counted and not timed, so that an event gives the same on every machine.
  */
 export interface Expression {
   readonly kind: 'ok'

@@ -56,7 +56,7 @@ export const cancelByEventsStatement = statement(
    select * from ended order by id`,
 )
 
-export const cancelByEventsValues = (answers: readonly CancelAnswer[]): unknown[] => [
+const cancelByEventsValues = (answers: readonly CancelAnswer[]): unknown[] => [
   answers.map(({ runId }) => runId),
   answers.map(({ key }) => key),
   answers.map(({ place }) => place.incarnation),

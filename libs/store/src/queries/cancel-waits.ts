@@ -64,7 +64,7 @@ export const insertCancelWaitsStatement = statement(
    on conflict do nothing`,
 )
 
-export const cancelWaitValues = (waits: readonly CancelWait[]): unknown[] => [
+const cancelWaitValues = (waits: readonly CancelWait[]): unknown[] => [
   uuidArray(waits.map(({ runId }) => runId)),
   textArray(waits.map(({ key }) => key)),
   textArray(waits.map(({ topic }) => topic)),
