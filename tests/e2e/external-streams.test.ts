@@ -31,6 +31,7 @@ let working: Promise<void>
 
 const env = (more: Record<string, string>): NodeJS.ProcessEnv => ({
   HEADRACE_KAFKA_BROKERS: brokers.join(','),
+  HEADRACE_AUTH: 'off',
   HEADRACE_PREFIX: prefix,
   HEADRACE_PORT: '0',
   HEADRACE_MANAGEMENT_PORT: '0',

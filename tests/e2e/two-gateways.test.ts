@@ -19,6 +19,7 @@ test('the same id sent by two gateways at once, 1,000 times, starts 1,000 runs',
   const { url: databaseUrl } = await createDatabase()
   const kafka = {
     HEADRACE_KAFKA_BROKERS: brokers.join(','),
+    HEADRACE_AUTH: 'off',
     HEADRACE_PREFIX: prefix,
     HEADRACE_MANAGEMENT_PORT: '0',
   }

@@ -1,6 +1,8 @@
 import { runMain, version } from '@headrace/service'
 import { Command, InvalidArgumentError } from 'commander'
 import type { DevOptions } from './dev/dev.ts'
+import type { PlanCommandOptions } from './kafka-plan.ts'
+import type { CreateKeyOptions } from './keys.ts'
 import type { MigrateOptions } from './migrate.ts'
 
 /**
@@ -59,4 +61,67 @@ program
   .action(
     async (options: MigrateOptions) =>
       await (await import('./migrate.ts')).runMigration(process.env, options),
+  )
+
+const keys = program
+  .command('keys')
+  .description('API keys, straight in Postgres: for the first one. Settings: HEADRACE_DATABASE_URL.')
+
+const collect = (each: string, all: string[]): string[] => [...all, each]
+
+keys
+  .command('create')
+  .description('Make an API key. It is printed this once, and kept nowhere.')
+  .requiredOption('--name <name>', 'what or whom it is for')
+  .requiredOption(
+    '--scope <scope>',
+    'what it may do, such as events:write:orders/**; several times',
+    collect,
+    [],
+  )
+  .option('--environment <name>', 'stands in the key: letters and digits (default: live)')
+  .option('--rate <events>', 'events a second that it may publish, at each gateway', Number)
+  .option('--expires <time>', 'when it ends, such as 2027-01-01T00:00:00Z')
+  .action(
+    async (options: CreateKeyOptions) =>
+      await (await import('./keys.ts')).createKeyCommand(process.env, options),
+  )
+
+keys
+  .command('list')
+  .description('All API keys, without their secrets.')
+  .action(async () => await (await import('./keys.ts')).listKeysCommand(process.env))
+
+keys
+  .command('revoke <id>')
+  .description('End an API key, for good.')
+  .action(async (id: string) => await (await import('./keys.ts')).revokeKeyCommand(process.env, id))
+
+const several = (each: string, all: string[]): string[] => [...all, each]
+
+program
+  .command('kafka')
+  .description('What Headrace needs of Kafka.')
+  .command('plan')
+  .description(
+    'Topics, consumer groups and ACLs as commands of Kafka’s tools. Connects to nothing. Settings: HEADRACE_*.',
+  )
+  .option('--stream <name>', 'a stream that is to be made; several times', several, [])
+  .option('--queue <name>', 'a queue (default: default); several times', several, [])
+  .option(
+    '--external-topic <name>',
+    'a topic of other people’s that a stream is bound to; several times',
+    several,
+    [],
+  )
+  .option(
+    '--principal <part=User:name>',
+    'of gateway, trigger-service, orchestrator or worker; several times',
+    several,
+    [],
+  )
+  .option('--json', 'as JSON', false)
+  .action(
+    async (options: PlanCommandOptions) =>
+      await (await import('./kafka-plan.ts')).runKafkaPlan(process.env, options),
   )

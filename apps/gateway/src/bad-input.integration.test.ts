@@ -11,6 +11,7 @@ let before: number
 
 beforeAll(async () => {
   const config = parseGatewayConfig({
+    HEADRACE_AUTH: 'off',
     HEADRACE_KAFKA_BROKERS: brokers.join(','),
     HEADRACE_PREFIX: prefix,
     HEADRACE_PORT: '0',

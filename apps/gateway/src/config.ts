@@ -1,5 +1,5 @@
 import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
-import { type Access, decideAccess } from '@headrace/http'
+import { type Access, accessOf } from '@headrace/http'
 import {
   ConfigError,
   integerSetting,
@@ -8,6 +8,7 @@ import {
   type LogLevel,
   parseConfig,
   processSettings,
+  registrySettings,
   switchSetting,
   urlSetting,
 } from '@headrace/service'
@@ -29,6 +30,10 @@ export interface GatewayConfig {
   }
   /** First part of the names of all Kafka topics. */
   prefix: string
+  /** Of the schema registry; null: nothing is read by a schema. */
+  schemaRegistryUrl: string | null
+  /** Sent with what this instance says of itself to the orchestrator; null: none. */
+  apiKey: string | null
   /** Base URL of the orchestrator, which answers the rest of `/v1`. */
   orchestratorUrl: string
   streams: {
@@ -52,8 +57,10 @@ const PARTITIONS_MAX = 1_000
 const settings = z.object({
   ...kafkaSettings,
   ...processSettings,
+  ...registrySettings,
   ...listenSettings({ port: 8080, managementPort: 9080 }),
-  HEADRACE_AUTH: switchSetting().optional(),
+  HEADRACE_AUTH: switchSetting().default(true),
+  HEADRACE_API_KEY: z.string().optional(),
   HEADRACE_ORCHESTRATOR_URL: urlSetting(['http', 'https']).default('http://127.0.0.1:8082'),
   HEADRACE_STREAM_AUTOCREATE: switchSetting().default(true),
   HEADRACE_STREAM_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
@@ -72,7 +79,7 @@ export function parseGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
     host: values.HEADRACE_HOST,
     port: values.HEADRACE_PORT,
     managementPort: values.HEADRACE_MANAGEMENT_PORT,
-    access: decideAccess({ auth: values.HEADRACE_AUTH ?? null, host: values.HEADRACE_HOST }),
+    access: accessOf(values.HEADRACE_AUTH),
     kafka: {
       brokers: values.HEADRACE_KAFKA_BROKERS,
       topics: values.HEADRACE_KAFKA_TOPICS,
@@ -80,6 +87,8 @@ export function parseGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
       security,
     },
     prefix: values.HEADRACE_PREFIX,
+    schemaRegistryUrl: values.HEADRACE_SCHEMA_REGISTRY_URL ?? null,
+    apiKey: values.HEADRACE_API_KEY ?? null,
     orchestratorUrl: values.HEADRACE_ORCHESTRATOR_URL.replace(/\/+$/, ''),
     streams: {
       autocreate: values.HEADRACE_STREAM_AUTOCREATE,

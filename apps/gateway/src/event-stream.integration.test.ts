@@ -8,6 +8,7 @@ const { brokers, prefix } = await infra()
 const started = async (): Promise<RunningApp> =>
   await startGateway({
     config: parseGatewayConfig({
+      HEADRACE_AUTH: 'off',
       HEADRACE_KAFKA_BROKERS: brokers.join(','),
       HEADRACE_PREFIX: prefix,
       HEADRACE_PORT: '0',

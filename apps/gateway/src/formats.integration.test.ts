@@ -24,6 +24,7 @@ beforeAll(async () => {
   orchestrator.listen(0, '127.0.0.1')
   await once(orchestrator, 'listening')
   const config = parseGatewayConfig({
+    HEADRACE_AUTH: 'off',
     HEADRACE_KAFKA_BROKERS: brokers.join(','),
     HEADRACE_PREFIX: prefix,
     HEADRACE_PORT: '0',

@@ -1,5 +1,6 @@
 import { type Broker, createBroker, createStreamDirectory } from '@headrace/broker'
 import { createAuthorize, createHttpServer, listenHttp } from '@headrace/http'
+import { framesOf } from '@headrace/registry'
 import { limits } from '@headrace/schemas'
 import {
   type Activity,
@@ -20,11 +21,13 @@ import type { GatewayConfig } from './config.ts'
 import { createGatewayMetrics } from './gateway-metrics.ts'
 import { gatewayRoutes } from './http/gateway-routes.ts'
 import { createAdmission } from './ingest/admission.ts'
+import { createRateLimit } from './ingest/rate-limit.ts'
 import { problemOfKafka } from './kafka-problem.ts'
 import { createAnnounceInstance } from './orchestrator/announce-instance.ts'
 import { type AskOrchestrator, createAskOrchestrator } from './orchestrator/ask-orchestrator.ts'
 import { createOrchestratorLink } from './orchestrator/orchestrator-link.ts'
 import { createKnownBindings, type KnownBindings } from './streams/known-bindings.ts'
+import { createKnownKeys, type KnownKeys } from './streams/known-keys.ts'
 import { createPublishEvents } from './produce/publish-events.ts'
 
 export interface StartGateway {
@@ -87,14 +90,27 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
     return { ok: true, detail: null }
   })
 
-  const ask = createAskOrchestrator(config.orchestratorUrl)
-  const bindings = createKnownBindings(context, { broker, prefix: config.prefix })
+  const ask = createAskOrchestrator(config.orchestratorUrl, config.apiKey)
+  const keys = createKnownKeys(context)
+  const bindings = createKnownBindings(context, {
+    broker,
+    prefix: config.prefix,
+    frames: framesOf(config.schemaRegistryUrl),
+    keys,
+  })
   bindings.duty.start()
   context.onStop(async () => await bindings.duty.stop(), 'bindings')
-  const url = await serve(context, { config, activity, broker, ask, bindings })
+  const url = await serve(context, { config, activity, broker, ask, bindings, keys })
   const announce = createAnnounceInstance({ ask, version, log, clock, metrics })
-  announce.start()
-  context.onStop(async () => await announce.stop(), 'instance heartbeat')
+  if (config.access === 'keys' && config.apiKey === null) {
+    log.info(
+      { event: 'gateway.not_announced' },
+      'without HEADRACE_API_KEY the orchestrator, which checks keys, does not count this instance in /v1/status',
+    )
+  } else {
+    announce.start()
+    context.onStop(async () => await announce.stop(), 'instance heartbeat')
+  }
   return { url, managementUrl: management.url }
 }
 
@@ -102,6 +118,7 @@ interface ServeParts extends StartParts {
   broker: Broker
   ask: AskOrchestrator
   bindings: KnownBindings
+  keys: KnownKeys
 }
 
 /** The way of an event to Kafka, behind the routes that take it in. */
@@ -119,7 +136,7 @@ function publishing({ log, metrics: all, onStop }: ServiceContext, parts: ServeP
     log,
     ...config.streams,
   })
-  const producer = broker.producer()
+  const producer = broker.producer({ onProducerRecreated: () => metrics.producerRecreated() })
   onStop(async () => await producer.close(), 'producer')
   const publish = createPublishEvents({ producer, streams, catalog, metrics, activity, log })
   return { admission, streams, publish, metrics }
@@ -134,16 +151,17 @@ async function serve(context: ServiceContext, parts: ServeParts): Promise<string
   const link = createOrchestratorLink(config.orchestratorUrl)
   context.onStop(() => link.close(), 'orchestrator link')
 
+  const rate = createRateLimit(() => performance.now())
   const stopping = new AbortController()
   const app = createHttpServer({
     log,
     metrics,
     name: 'gateway',
-    authorize: createAuthorize(config.access),
+    authorize: createAuthorize(config.access, parts.keys.ring),
     explain: problemOfKafka,
   })
   gatewayRoutes(app, {
-    publish: { ...intake, ask, now: () => clock.now(), stopping: stopping.signal },
+    publish: { ...intake, ask, rate, now: () => clock.now(), stopping: stopping.signal },
     history: { broker, prefix, catalog },
     eventStream: { broker, prefix, catalog, clock, log, stopping: stopping.signal },
     streams: {

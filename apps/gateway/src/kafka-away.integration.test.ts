@@ -20,6 +20,7 @@ afterAll(async () => await kafka.stop())
 
 async function gatewayTo(brokers: string[]): Promise<RunningApp> {
   const config = parseGatewayConfig({
+    HEADRACE_AUTH: 'off',
     HEADRACE_KAFKA_BROKERS: brokers.join(','),
     HEADRACE_PREFIX: 'away',
     HEADRACE_PORT: '0',

@@ -9,6 +9,7 @@ let gateway: RunningApp
 
 beforeAll(async () => {
   const config = parseGatewayConfig({
+    HEADRACE_AUTH: 'off',
     HEADRACE_KAFKA_BROKERS: brokers.join(','),
     HEADRACE_PREFIX: prefix,
     HEADRACE_PORT: '0',
@@ -247,6 +248,7 @@ describe('a stream', () => {
     expect((await post(body)).status).toBe(200)
     const other = await startGateway({
       config: parseGatewayConfig({
+        HEADRACE_AUTH: 'off',
         HEADRACE_KAFKA_BROKERS: brokers.join(','),
         HEADRACE_PREFIX: prefix,
         HEADRACE_PORT: '0',
@@ -266,6 +268,7 @@ describe('an event whose stream does not exist', () => {
   test('is refused whole with its batch where publishing makes no streams, with its place', async () => {
     const strict = await startGateway({
       config: parseGatewayConfig({
+        HEADRACE_AUTH: 'off',
         HEADRACE_KAFKA_BROKERS: brokers.join(','),
         HEADRACE_PREFIX: prefix,
         HEADRACE_PORT: '0',

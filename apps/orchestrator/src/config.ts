@@ -10,10 +10,11 @@ import {
   type LogLevel,
   parseConfig,
   processSettings,
+  registrySettings,
   switchSetting,
   urlSetting,
 } from '@headrace/service'
-import { type Access, decideAccess } from '@headrace/http'
+import { type Access, accessOf } from '@headrace/http'
 import { decisionsKeptMsDefault, type Retention, retentionDefault } from '@headrace/store'
 import { z } from 'zod'
 
@@ -23,9 +24,10 @@ const PARTITIONS_MAX = 1_000
 const settings = z.object({
   ...kafkaSettings,
   ...databaseSettings,
+  ...registrySettings,
   ...processSettings,
   ...listenSettings({ port: 8082, managementPort: 9082 }),
-  HEADRACE_AUTH: switchSetting().optional(),
+  HEADRACE_AUTH: switchSetting().default(true),
   /** Where workers reach this instance; without it, where it listens. */
   HEADRACE_ORCHESTRATOR_ADVERTISED_URL: urlSetting(['http', 'https']).optional(),
   HEADRACE_STREAM_AUTOCREATE: switchSetting().default(true),
@@ -55,6 +57,8 @@ export interface OrchestratorConfig {
     responsePartitions: number
   }
   databaseUrl: string
+  /** Of the schema registry; null: nothing is read by a schema. */
+  schemaRegistryUrl: string | null
   migrate: boolean
   host: string
   port: number
@@ -85,12 +89,13 @@ export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
       responsePartitions: parsed.HEADRACE_RESPONSE_PARTITIONS,
     },
     databaseUrl: parsed.HEADRACE_DATABASE_URL,
+    schemaRegistryUrl: parsed.HEADRACE_SCHEMA_REGISTRY_URL ?? null,
     migrate: parsed.HEADRACE_MIGRATE,
     host: parsed.HEADRACE_HOST,
     port: parsed.HEADRACE_PORT,
     managementPort: parsed.HEADRACE_MANAGEMENT_PORT,
     advertisedUrl: parsed.HEADRACE_ORCHESTRATOR_ADVERTISED_URL?.replace(/\/+$/, '') ?? null,
-    access: decideAccess({ auth: parsed.HEADRACE_AUTH ?? null, host: parsed.HEADRACE_HOST }),
+    access: accessOf(parsed.HEADRACE_AUTH),
     retention: {
       endedMs: parsed.HEADRACE_RETENTION_RUNS,
       failedMs: parsed.HEADRACE_RETENTION_FAILED_RUNS,

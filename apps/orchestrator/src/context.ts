@@ -3,6 +3,7 @@ import type { Clock, Logger } from '@headrace/service'
 import type { ServerClock, Store } from '@headrace/store'
 import type { DeadLetterDesk } from './dead-letters/dead-letter-desk.ts'
 import type { Timers } from './timers/timers.ts'
+import type { KnownKeys } from './keys/known-keys.ts'
 import type { Bindings } from './streams/bind.ts'
 import type { KnownBindings } from './streams/known-bindings.ts'
 import type { EndOffsets } from './triggers/end-offsets.ts'
@@ -27,6 +28,7 @@ export interface ApiContext {
   margins: RetentionMargins
   known: KnownBindings
   bindings: Bindings
+  keys: KnownKeys
   watch: RunWatch
   version: string
 }

@@ -1,4 +1,5 @@
 export { type OrchestratorConfig, parseOrchestratorConfig } from './config.ts'
+export { issueKey, noKey, wireKey } from './keys/issue-key.ts'
 export { main } from './main.ts'
 export { prepareSchema, type PrepareSchemaOptions } from './prepare-schema.ts'
 export { startOrchestrator, type StartOrchestratorOptions } from './start-orchestrator.ts'

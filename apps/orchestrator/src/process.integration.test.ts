@@ -20,6 +20,7 @@ async function orchestrator(
   const [port, managementPort] = [await freePort(), await freePort()]
   const process = await startHeadrace(['orchestrator'], {
     HEADRACE_KAFKA_BROKERS: brokers.join(','),
+    HEADRACE_AUTH: 'off',
     HEADRACE_PREFIX: prefix,
     HEADRACE_DATABASE_URL: databaseUrl,
     HEADRACE_PORT: String(port),

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Broker, createBroker, deadLettersTopic, responsesTopic } from '@headrace/broker'
 import { createAdmissions, createDispatcher } from '@headrace/dispatch'
 import { createAuthorize, createHttpServer, listenHttp } from '@headrace/http'
+import { framesOf } from '@headrace/registry'
 import {
   type Activity,
   type AppAddress,
@@ -9,6 +10,7 @@ import {
   codeOf,
   createDuty,
   createMetrics,
+  createPostgresMetrics,
   type Duty,
   type Logger,
   type Metrics,
@@ -29,6 +31,7 @@ import {
   type Store,
   type TaskSeed,
 } from '@headrace/store'
+import { auditChanges } from './audit/audit-changes.ts'
 import { deskOf } from './commands/desk-parts.ts'
 import type { OrchestratorConfig } from './config.ts'
 import type { ApiContext } from './context.ts'
@@ -49,7 +52,8 @@ import { createRunEvents, type RunEvents } from './runs/run-events.ts'
 import { createRunWatch } from './runs/run-watch.ts'
 import { streamParts } from './streams/stream-parts.ts'
 import { createEndOffsets } from './triggers/end-offsets.ts'
-import { createRetentionMargins } from './triggers/retention-margin.ts'
+import { createRetentionMargins, type RetentionMarginParts } from './triggers/retention-margin.ts'
+import { triggerGauges } from './triggers/trigger-gauges.ts'
 import { createChildEnds } from './waits/child-ends.ts'
 import { type WaitParts, waitParts } from './waits/wait-parts.ts'
 
@@ -111,19 +115,19 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const { prefix } = config.kafka
   const common = { store, broker, prefix, log, clock }
   const running = runParts({ ...common, metrics, counts, activity })
+  const frames = framesOf(config.schemaRegistryUrl)
   const { dispatcher, admissions, watch, events, childEnds } = running
   const serverClock = createServerClock(store, clock)
-  const { known, bindings, parts: boundStreams } = streamParts({ store, broker, prefix, ...shared })
+  const frames = framesOf(config.schemaRegistryUrl)
+  const bound = streamParts({ store, broker, prefix, frames, ...shared })
+  const { known, bindings, keys } = bound
   const { streams } = known
   const waiting = waitParts({ store, broker, config, known, serverClock, events, counts, ...shared })
   const { delayed, timeOuts } = runTimers({ store, serverClock, events, ...shared })
   const producer = broker.producer()
-  const deadLetters = createDeadLetters({
-    producer,
-    prefix,
-    ...shared,
-    written: (reason) => counts.deadLetters.inc({ reason }),
-  })
+  const written = (reason: string): void => counts.deadLetters.inc({ reason })
+  const deadLetters = createDeadLetters({ producer, prefix, ...shared, written })
+  const places = placesOf({ broker, streams, clock, log })
   const recovery = { instanceId, version, events, deadLetters, counts, retention: config.retention }
   const parts: Part[] = [
     deadLetters,
@@ -131,12 +135,13 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     admissions,
     childEnds,
     ...recoverDuties({ store, ...shared, ...recovery }),
-    ...boundStreams,
+    ...bound.parts,
     ...waiting.parts,
     delayed,
     timeOuts,
     ...housekeeping({ broker, config, serverClock, ...shared }),
     runGauges({ store, ...shared }),
+    triggerGauges({ store, ...places, ...shared }),
   ]
   begin(parts, onStop)
 
@@ -146,10 +151,10 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     events,
     delayed,
     deadLetters: createDeadLetterDesk({ ...common, producer, streams, serverClock, events }),
-    endOffsets: createEndOffsets(broker, streams, clock),
-    margins: createRetentionMargins({ broker, streams, clock, log }),
+    ...places,
     known,
     bindings,
+    keys,
     watch,
     version,
   }
@@ -215,10 +220,13 @@ const endedAmong = (ends: Map<string, { finishedAt: number | null }>): string[] 
   [...ends].filter(([, { finishedAt }]) => finishedAt !== null).map(([runId]) => runId)
 
 async function connectPostgres(
-  { log, clock, health, signal, onStop }: ServiceContext,
+  { log, clock, health, metrics, signal, onStop }: ServiceContext,
   { databaseUrl, migrate }: OrchestratorConfig,
 ): Promise<Store> {
-  const store = openStore({ url: databaseUrl, applicationName: 'headrace-orchestrator' })
+  const measured = createPostgresMetrics(metrics)
+  const { onQuery } = measured
+  const store = openStore({ url: databaseUrl, applicationName: 'headrace-orchestrator', onQuery })
+  measured.watch({ hot: store.hot, general: store.general })
   onStop(async () => await store.close(), 'store')
   await prepareSchema({ store, databaseUrl, mayMigrate: migrate, log, clock, signal })
   health.probe('postgres', async () => {
@@ -243,6 +251,15 @@ function connectKafka(
   })
   onStop(async () => await broker.close(), 'broker')
   return broker
+}
+
+/** Where streams end, and how long they keep: for the API and for gauges. */
+function placesOf(parts: RetentionMarginParts) {
+  const { broker, streams, clock } = parts
+  return {
+    endOffsets: createEndOffsets(broker, streams, clock),
+    margins: createRetentionMargins(parts),
+  }
 }
 
 interface HousekeepingOptions {
@@ -315,9 +332,10 @@ async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOpt
     log,
     metrics,
     name: 'orchestrator',
-    authorize: createAuthorize(config.access),
+    authorize: createAuthorize(config.access, api.keys.ring),
     explain: (error) => postgresProblem(error) ?? kafkaProblem(error),
   })
+  auditChanges(server, { store, log })
   await server.register((app, _options, done) => {
     workerRoutes(app, { store, clock: api.clock, desk, registration, beaten })
     done()

@@ -10,7 +10,8 @@ export {
   toWireEvent,
   toWireFacts,
 } from './event/kafka-event.ts'
-export { decodeExternal, type DecodeRecord, type ReadEvent, STREAM_HEADER } from './event/external-record.ts'
+export { decodeExternal, type ReadEvent, type ReadRecord, STREAM_HEADER } from './event/external-record.ts'
+export { addSchemaIds, frameOf, type Frames, needsSchemas, type ReadFrame } from './event/frame.ts'
 export { type DeadLetterRecord, decodeDeadLetter, ridingHeaders } from './event/dead-letter-record.ts'
 export {
   decodeResponse,
@@ -37,6 +38,7 @@ export {
   type CrashPointSpec,
 } from './crash-point.ts'
 export { type CursorGap, findGap, gapOf, type LogMarks } from './window/gap.ts'
+export { compileGrants, type Grants } from './keys/grants.ts'
 export { OffsetRanges } from './window/offset-ranges.ts'
 export { type CloseReason, type WindowEvent, type WindowRule } from './window/open-window.ts'
 export { type ClosedWindow, type CursorPoint, NOTHING_SETTLED, Windows } from './window/windows.ts'

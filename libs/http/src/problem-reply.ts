@@ -2,7 +2,7 @@ import { ProblemError } from '@headrace/schemas'
 import type { FastifyReply } from 'fastify'
 
 /**
- * Answers with `application/problem+json`, and with `Retry-After` and `Allow` where the problem has them.
+ * Answers with `application/problem+json`, and with `Retry-After`, `Allow` and `WWW-Authenticate` where the problem has them.
  * `members`: what a route says beside the problem's own members (RFC 9457 §3.2).
  */
 export function sendProblem(
@@ -12,6 +12,7 @@ export function sendProblem(
 ): FastifyReply {
   const body = problem.toProblem(reply.request.id)
   if (problem.retryAfterSeconds !== null) reply.header('retry-after', String(problem.retryAfterSeconds))
+  if (problem.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="headrace"')
   if (problem.allow !== null) reply.header('allow', problem.allow.join(', '))
   return reply
     .code(body.status)

@@ -1,9 +1,10 @@
 import { ProblemError } from '@headrace/schemas'
-import { ConfigError } from '@headrace/service'
 import type { FastifyRequest } from 'fastify'
+import { anybody, type Caller, openCaller, requireScope } from './keys/caller.ts'
+import { KeyRing } from './keys/key-ring.ts'
 
 /**
- * What a route asks of the caller's key. `public` asks for nothing, `internal` is for our own apps and tools only,
+ * What a route asks of the caller's key. `public` asks for nothing, `internal` for a key, whatever it may do,
  * `passed_on` leaves the decision to the app behind, which gets the caller's key and checks it itself.
  */
 export const scopes = [
@@ -20,42 +21,42 @@ export const scopes = [
 ] as const
 export type Scope = (typeof scopes)[number]
 
-/** The one function that decides. Lets the request pass, or throws {@link ProblemError} (`unauthorized`, `forbidden`). */
-export type Authorize = (request: FastifyRequest, scope: Scope) => void | Promise<void>
+/**
+ * The one function that decides who a request comes from. Throws {@link ProblemError}: `unauthorized`, `forbidden`,
+ * `keys_not_known`.
+ */
+export type Authorize = (request: FastifyRequest, scope: Scope) => Caller
 
 /** `open`: every caller may do everything (local development). `keys`: every route but the public ones needs a key. */
 export type Access = 'open' | 'keys'
 
-const LOOPBACK = new Set(['127.0.0.1', '::1', '[::1]', 'localhost'])
+export const accessOf = (auth: boolean): Access => (auth ? 'keys' : 'open')
 
-/**
- * Open access is the default on a loopback address only: an app that others can reach must have been told
- * `HEADRACE_AUTH=off` in so many words. `auth` is null where the variable was not set.
- */
-export function decideAccess({ auth, host }: { auth: boolean | null; host: string }): Access {
-  if (auth === true) return 'keys'
-  if (auth === null && !LOOPBACK.has(host) && !host.startsWith('127.')) {
-    throw new ConfigError([
-      {
-        variable: 'HEADRACE_AUTH',
-        message: `must be set, because HEADRACE_HOST=${host} can be reached from other machines: on, or off to let every caller pass`,
-      },
-    ])
+/** With `keys`, those of the ring. Until that knows them nobody passes and nobody is refused: the answer is a 503. */
+export function createAuthorize(access: Access, ring = new KeyRing(Date.now)): Authorize {
+  if (access === 'open') return () => openCaller
+  return (request, scope) => {
+    // Whoever answers it checks the key.
+    if (scope === 'public' || scope === 'passed_on') return anybody
+    if (!ring.isKnown) {
+      const detail = 'This instance has not read the API keys yet; send the request again'
+      throw new ProblemError('keys_not_known', detail)
+    }
+    const text = bearerOf(request.headers.authorization)
+    const caller = text === null ? null : ring.callerOf(text)
+    if (caller === null) throw unauthorized(scope, text !== null)
+    if (scope !== 'internal') requireScope(caller, scope)
+    return caller
   }
-  return 'open'
 }
 
-/**
- * With `keys` no key exists as long as none can be made: every caller is refused, which is the safe side of
- * "keys are checked".
- */
-export function createAuthorize(access: Access): Authorize {
-  if (access === 'open') return () => undefined
-  return (_request, scope) => {
-    if (scope === 'public' || scope === 'passed_on') return
-    throw new ProblemError(
-      'unauthorized',
-      `This needs an API key with the scope ${scope}: send Authorization: Bearer hr_…`,
-    )
-  }
+const bearerOf = (header: string | undefined): string | null =>
+  /^Bearer +([^ ]+) *$/i.exec(header ?? '')?.[1] ?? null
+
+function unauthorized(scope: Scope, given: boolean): ProblemError {
+  const wanted = scope === 'internal' ? '' : ` with the scope ${scope}`
+  const detail = given
+    ? 'The API key is not valid: it was never made, is over, or was revoked or replaced'
+    : `This needs an API key${wanted}: send Authorization: Bearer hr_…`
+  return new ProblemError('unauthorized', detail)
 }

@@ -8,12 +8,17 @@ import { decodeBody } from './content-encoding.ts'
 import { createPathMethods, type PathMethods } from './path-methods.ts'
 import { problemOfFramework, sendProblem } from './problem-reply.ts'
 import { requestIdOf } from './request-id.ts'
+import type { Caller } from './keys/caller.ts'
 import type { Authorize, Scope } from './scope.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** What the caller's key must allow. Every route says it; one that does not stops the server from starting. */
     scope?: Scope
+  }
+  interface FastifyRequest {
+    /** Who sent it, from the time on when it was let in. */
+    caller: Caller
   }
 }
 
@@ -84,6 +89,8 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
 
 function guardRequests(app: FastifyInstance, { authorize }: HttpServerOptions): void {
   let closing = false
+  // Replaced before any route sees it.
+  app.decorateRequest('caller')
   app.addHook('preClose', (done) => {
     closing = true
     done()
@@ -93,15 +100,21 @@ function guardRequests(app: FastifyInstance, { authorize }: HttpServerOptions): 
     if (closing) reply.header('connection', 'close')
     done()
   })
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
     if (closing) {
       reply.header('connection', 'close')
-      throw new ProblemError('shutting_down', 'This instance is stopping; send the request again')
+      done(new ProblemError('shutting_down', 'This instance is stopping; send the request again'))
+      return
     }
     // A path that does not exist has no scope: whoever asks for it learns only that.
     const scope = request.routeOptions.config.scope
-    if (scope !== undefined) await authorize(request, scope)
+    try {
+      if (scope !== undefined) request.caller = authorize(request, scope)
+      done()
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)))
+    }
   })
 }
 

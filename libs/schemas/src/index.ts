@@ -11,6 +11,21 @@ export {
 } from './ids.ts'
 export { type CloudEvent, cloudEventSchema, extensionsOf } from './cloud-event.ts'
 export { limits } from './limits.ts'
+export {
+  type CreateKey,
+  createKeySchema,
+  type GrantedScope,
+  type KeyScope,
+  keyScopeFault,
+  keyScopes,
+  keySettingSchema,
+  parseKeyScope,
+  rotateKeySchema,
+  type StoredKey,
+  type WireAudit,
+  type WireKey,
+  type WireNewKey,
+} from './api-key.ts'
 export { type Duration, durationMs } from './duration.ts'
 export { patternFault, streamOf, topicFault } from './topic.ts'
 export {

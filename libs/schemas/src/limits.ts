@@ -53,6 +53,15 @@ export const limits = {
   taskInputBytesMax: 32 * 1024,
   errorBytesMax: 16 * 1024,
   commandsPerRequestMax: 2_000,
+  /** API keys that are not revoked: every gateway holds them all. */
+  keysMax: 1_000,
+  keyScopesMax: 50,
+  keyNameCharactersMax: 100,
+  keyEventsPerSecondMax: 1_000_000,
+  /** 30 days: for so long the secret before a rotation may stay valid. */
+  keyGraceMsMax: 30 * 24 * 3600 * 1000,
+  /** What the audit log keeps of a thing before and after a change, each: 4 KiB of JSON. */
+  auditBytesMax: 4 * 1024,
   runInputBytesMax: 1024 * 1024,
   tagsMax: 20,
   tagCharactersMax: 200,

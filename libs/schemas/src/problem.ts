@@ -25,6 +25,7 @@ export const problems = {
   run_not_found: { status: 404, retryable: false, title: 'There is no such run' },
   wait_not_found: { status: 404, retryable: false, title: 'The run waits for nothing under this key' },
   dead_letter_not_found: { status: 404, retryable: false, title: 'There is no such dead letter' },
+  key_not_found: { status: 404, retryable: false, title: 'There is no such API key' },
   queue_not_found: { status: 404, retryable: false, title: 'There is no such queue' },
   method_not_allowed: { status: 405, retryable: false, title: 'The path does not take this method' },
   too_many_replays: { status: 409, retryable: true, title: 'Too many replays of the trigger are running' },
@@ -62,6 +63,7 @@ export const problems = {
   forbidden_key: { status: 422, retryable: false, title: 'An object key is forbidden' },
   duplicate_event_id: { status: 422, retryable: false, title: 'An event id stands twice in the request' },
   kafka_topic_not_found: { status: 422, retryable: false, title: 'There is no such Kafka topic' },
+  too_many_keys: { status: 422, retryable: false, title: 'There are too many API keys' },
   too_many_streams: { status: 422, retryable: false, title: 'There are too many streams' },
   stream_autocreate_off: {
     status: 422,
@@ -76,6 +78,7 @@ export const problems = {
   invalid_cursor: { status: 422, retryable: false, title: 'The cursor is not one of ours' },
   invalid_query: { status: 422, retryable: false, title: 'A query parameter is not valid' },
   overloaded: { status: 429, retryable: true, title: 'Too much is in flight' },
+  rate_limited: { status: 429, retryable: true, title: 'The API key publishes faster than it may' },
   internal: { status: 500, retryable: true, title: 'Something unexpected went wrong' },
   kafka_unavailable: { status: 503, retryable: true, title: 'Kafka cannot be reached' },
   unknown: { status: 503, retryable: true, title: 'The event may or may not have been written' },
@@ -87,6 +90,12 @@ export const problems = {
   },
   postgres_unavailable: { status: 503, retryable: true, title: 'Postgres cannot be reached' },
   orchestrator_unavailable: { status: 503, retryable: true, title: 'The orchestrator cannot be reached' },
+  schema_registry_unavailable: {
+    status: 503,
+    retryable: true,
+    title: 'The schema registry cannot be reached',
+  },
+  keys_not_known: { status: 503, retryable: true, title: 'The API keys are not known yet' },
   shutting_down: { status: 503, retryable: true, title: 'This instance is stopping' },
 } as const satisfies Record<string, { status: number; retryable: boolean; title: string }>
 

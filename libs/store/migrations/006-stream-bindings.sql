@@ -1,6 +1,3 @@
--- Revisions of settings that are told on the config topic: of all kinds together, so that none is ever used twice.
-create sequence config_revisions;
-
 -- The external streams: which Kafka topic a stream's name is bound to, and how its records are read.
 create table stream_bindings (
   stream text primary key,

@@ -192,6 +192,25 @@ export {
   unbindStream,
   unboundRevision,
 } from './queries/stream-bindings.ts'
+export {
+  type AuditEntry,
+  type AuditFilter,
+  type AuditRecord,
+  listAudit,
+  sweepAudit,
+  writeAudit,
+} from './queries/audit.ts'
+export {
+  createKey,
+  getKey,
+  goneKeyRevision,
+  type KeyRecord,
+  listKeys,
+  type NewKey,
+  revokeKey,
+  rotateKey,
+  validKeys,
+} from './queries/keys.ts'
 export { sweepEndedWaits } from './queries/sweep-ended-waits.ts'
 export type { TaskSeed } from './queries/task-seed.ts'
 export { timeOutRuns } from './queries/time-out-runs.ts'

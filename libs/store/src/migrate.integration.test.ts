@@ -4,7 +4,7 @@ import { getTableConfig, type PgTable } from 'drizzle-orm/pg-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { migrate, openStore, schemaVersion, type Store } from './index.ts'
 import { migrationsExpected } from './migrate.ts'
-import { apiKeys } from './schema/api-keys.ts'
+import { apiKeys, audit } from './schema/api-keys.ts'
 import { runIds, runNotes, runs, steps } from './schema/runs.ts'
 import { streamBindings } from './schema/stream-bindings.ts'
 import {
@@ -43,7 +43,7 @@ const tables: PgTable[] = [
     decisions,
     deadLetters,
   ],
-  [workers, instances, apiKeys, streamBindings],
+  [workers, instances, apiKeys, audit, streamBindings],
   [waits, responses, correlatorCursors, waitedStreams, projections, latestResponses],
 ].flat()
 

@@ -37,6 +37,8 @@ const followParameters = z.strictObject({
 
 export interface HistoryQuery {
   stream: string
+  /** Patterns of all topics that are asked for. */
+  asked: readonly string[]
   filter: HistoryFilter
   limit: number
   /** Its mark, for cursors. */
@@ -49,9 +51,10 @@ export interface HistoryQuery {
 export function parseHistoryQuery(query: unknown): HistoryQuery {
   const { cursor, limit, ...wanted } = parseQuery(listParameters, query)
   const mark = queryMark(wanted)
-  const { stream, filter } = wantedOf(wanted)
+  const { stream, asked, filter } = wantedOf(wanted)
   return {
     stream,
+    asked,
     filter: { ...filter, from: wanted.from ?? null, to: wanted.to ?? null },
     limit,
     mark,
@@ -61,6 +64,8 @@ export function parseHistoryQuery(query: unknown): HistoryQuery {
 
 export interface FollowQuery {
   stream: string
+  /** As of {@link HistoryQuery}. */
+  asked: readonly string[]
   filter: HistoryFilter
   /** Where to begin, unless the caller names the last event it has seen; a number is ms since 1970. */
   from: 'earliest' | 'latest' | number
@@ -69,14 +74,20 @@ export interface FollowQuery {
 /** Throws `invalid_query`. */
 export function parseFollowQuery(query: unknown): FollowQuery {
   const { from, ...wanted } = parseQuery(followParameters, query)
-  const { stream, filter } = wantedOf(wanted)
-  return { stream, filter: { ...filter, from: typeof from === 'number' ? from : null, to: null }, from }
+  const { stream, asked, filter } = wantedOf(wanted)
+  return {
+    stream,
+    asked,
+    filter: { ...filter, from: typeof from === 'number' ? from : null, to: null },
+    from,
+  }
 }
 
 type Wanted = z.output<z.ZodObject<typeof wantedParameters>>
 
 function wantedOf({ topic, pattern, stream, key, event_type: eventType }: Wanted): {
   stream: string
+  asked: readonly string[]
   filter: Omit<HistoryFilter, 'from' | 'to'>
 } {
   const named = [topic, pattern, stream].filter((each) => each !== undefined)
@@ -88,7 +99,13 @@ function wantedOf({ topic, pattern, stream, key, event_type: eventType }: Wanted
     throw queryProblem({ pointer: '?stream', detail: 'a stream is named by the first segment of its topics' })
   }
   const matchesTopic = stream === undefined ? compilePattern(name) : () => true
-  return { stream: streamOf(name), filter: { matchesTopic, key: key ?? null, eventType: eventType ?? null } }
+  // A stream has its own name as a topic too.
+  const asked = stream === undefined ? [name] : [stream, `${stream}/**`]
+  return {
+    stream: streamOf(name),
+    asked,
+    filter: { matchesTopic, key: key ?? null, eventType: eventType ?? null },
+  }
 }
 
 function positionOf(cursor: string, mark: string): HistoryPosition {

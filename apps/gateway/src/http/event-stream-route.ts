@@ -1,10 +1,12 @@
 import { PassThrough } from 'node:stream'
 import type { Broker, StreamCatalog } from '@headrace/broker'
+import { type Caller, OPEN_KEY_ID, requireReadable } from '@headrace/http'
 import { type FieldFault, ProblemError } from '@headrace/schemas'
 import { type Clock, codeOf, type Logger } from '@headrace/service'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { type FollowStream, followStream } from '../history/follow-stream.ts'
+import { followStream } from '../history/follow-stream.ts'
 import { type FollowQuery, parseFollowQuery } from '../history/history-query.ts'
+import { historyReader } from '../history/history-reader.ts'
 import { createStreamEnds, type StreamEnds } from '../history/stream-ends.ts'
 import {
   decodeStreamPosition,
@@ -20,7 +22,7 @@ import { streamProblem } from './stream-problem.ts'
 export interface EventStreamParts {
   broker: Pick<Broker, 'readRange' | 'offsets' | 'stableEnds' | 'offsetsForTime'>
   prefix: string
-  catalog: Pick<StreamCatalog, 'topicOf' | 'decode'>
+  catalog: Pick<StreamCatalog, 'topicOf' | 'reader'>
   clock: Clock
   log: Logger
   /** Aborted when the gateway stops: readers connect again, elsewhere. */
@@ -30,6 +32,8 @@ export interface EventStreamParts {
 /** Each holds a connection, and up to some MiB while it reads what lies behind. */
 export const READERS_MAX = 64
 const ASK_MS_MAX = 5_000
+/** How long a reader whose key was revoked goes on, beside what it takes to learn of that. */
+const KEY_LOOK_MS = 5_000
 /** What a dropped reader may still take; then its connection is closed. */
 const LEAVE_MS = 5_000
 
@@ -45,6 +49,7 @@ export function eventStreamRoute(parts: EventStreamParts) {
       exposeHeadRoute: false,
       async handler(request, reply) {
         const query = parseFollowQuery(request.query)
+        requireReadable(request.caller, ...query.asked)
         if (readers >= READERS_MAX)
           throw new ProblemError('overloaded', `${READERS_MAX} readers follow streams here; ask again later`)
         readers += 1
@@ -54,6 +59,7 @@ export function eventStreamRoute(parts: EventStreamParts) {
         try {
           const from = await startOf(request, query, parts)
           isFollowing = true
+          endWithKey(request.caller, gone, parts.clock)
           return follow(reply, { query, from, ends, parts, gone: gone.signal, left: () => (readers -= 1) })
         } finally {
           if (!isFollowing) readers -= 1
@@ -72,6 +78,17 @@ interface Following {
   left: () => void
 }
 
+/** Cuts a reader off whose key is not valid any more. Ends with the reader. */
+function endWithKey(caller: Caller, gone: AbortController, clock: Clock): void {
+  if (caller.keyId === OPEN_KEY_ID) return
+  const look = async (): Promise<void> => {
+    while (caller.isValid()) await clock.sleep(KEY_LOOK_MS, gone.signal)
+    gone.abort(new Error('the API key is not valid any more'))
+  }
+  // Aborted while it sleeps: the reader has gone by itself.
+  look().catch(() => undefined)
+}
+
 /** Answers at once; what follows is written for as long as the reader stays. */
 function follow(reply: FastifyReply, { query, from, ends, parts, gone, left }: Following): PassThrough {
   const { broker, catalog, clock, log } = parts
@@ -79,8 +96,8 @@ function follow(reply: FastifyReply, { query, from, ends, parts, gone, left }: F
   const signal = AbortSignal.any([gone, parts.stopping])
   const out = new PassThrough()
   const topic = catalog.topicOf(stream)
-  const decode: FollowStream['decode'] = (of, record) => catalog.decode(of, record)
-  const items = followStream({ broker, decode, ends, stream, topic, filter, from, clock, signal })
+  const read = historyReader(catalog, stream)
+  const items = followStream({ broker, read, ends, topic, filter, from, clock, signal })
   const idOf = (position: StreamPosition) => encodeStreamPosition(stream, position)
   const problemOf = (error: unknown): ProblemError => {
     const known = error instanceof ProblemError ? error : problemOfKafka(error)

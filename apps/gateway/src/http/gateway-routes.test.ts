@@ -1,11 +1,12 @@
 import { BoundStreams } from '@headrace/broker'
-import { createHttpServer, createAuthorize } from '@headrace/http'
+import { createHttpServer, createAuthorize, KeyRing } from '@headrace/http'
 import { ProblemError } from '@headrace/schemas'
 import { createMetrics, silentLogger, systemClock } from '@headrace/service'
 import { describe, expect, test } from 'vitest'
 import { READERS_MAX } from './event-stream-route.ts'
 import { createGatewayMetrics } from '../gateway-metrics.ts'
 import { createAdmission } from '../ingest/admission.ts'
+import { createRateLimit } from '../ingest/rate-limit.ts'
 import { gatewayRoutes, type GatewayParts } from './gateway-routes.ts'
 
 const absent = () => expect.unreachable()
@@ -19,7 +20,7 @@ function gatewayWithout(access: 'open' | 'keys', stableEnds: () => unknown = abs
     log: silentLogger,
     metrics,
     name: 'gateway',
-    authorize: createAuthorize(access),
+    authorize: createAuthorize(access, new KeyRing(() => 0)),
   })
   app.addHook('onRoute', ({ url, method, config }) => {
     for (const each of [method].flat())
@@ -38,6 +39,7 @@ function gatewayWithout(access: 'open' | 'keys', stableEnds: () => unknown = abs
   gatewayRoutes(app, {
     publish: {
       admission,
+      rate: createRateLimit(() => 0),
       streams: { knowsAll: absent, ensure: absent, forget: absent },
       publish: absent,
       metrics: createGatewayMetrics(metrics, admission),
@@ -93,10 +95,10 @@ test('every route of the gateway declares its scope', async () => {
   )
 })
 
-test('with HEADRACE_AUTH=on nobody passes, because no key can exist yet', async () => {
+test('with HEADRACE_AUTH=on nobody passes, and nobody is told no, before the keys are known', async () => {
   const { app } = gatewayWithout('keys')
   const answer = await app.inject({ method: 'POST', url: '/v1/events', payload: { topic: 'a', data: 1 } })
-  expect([answer.statusCode, answer.json<{ code: string }>().code]).toEqual([401, 'unauthorized'])
+  expect([answer.statusCode, answer.json<{ code: string }>().code]).toEqual([503, 'keys_not_known'])
 })
 
 describe('a request that fits no route of the gateway', () => {

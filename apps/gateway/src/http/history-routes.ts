@@ -1,11 +1,11 @@
 import { type Broker, readRecord, type StreamCatalog } from '@headrace/broker'
-import type { DecodeRecord } from '@headrace/core'
-import { noQuery, parseQuery } from '@headrace/http'
+import { type Caller, noQuery, parseQuery, requireReadable } from '@headrace/http'
 import { ProblemError } from '@headrace/schemas'
 import type { FastifyInstance } from 'fastify'
 import { encodeHistoryCursor } from '../history/history-cursor.ts'
 import { type HistoryQuery, parseHistoryQuery } from '../history/history-query.ts'
 import { mergeRecords } from '../history/merged-records.ts'
+import { historyReader } from '../history/history-reader.ts'
 import { type HistoryEvent, scanHistory, shown } from '../history/scan-history.ts'
 import { withinDeadline } from '../kafka-deadline.ts'
 import { isStreamName, noStream } from '../streams/read-streams.ts'
@@ -14,7 +14,7 @@ import { streamProblem } from './stream-problem.ts'
 export interface HistoryParts {
   broker: Pick<Broker, 'readRange' | 'offsets' | 'offsetsForTime'>
   prefix: string
-  catalog: Pick<StreamCatalog, 'topicOf' | 'decode'>
+  catalog: Pick<StreamCatalog, 'topicOf' | 'reader'>
 }
 
 /** Each holds some MiB and a share of the brokers' disks; reading history must not slow publishing. */
@@ -33,6 +33,7 @@ export function historyRoutes(parts: HistoryParts) {
       config: { scope: 'events:read' },
       async handler(request) {
         const query = parseHistoryQuery(request.query)
+        requireReadable(request.caller, ...query.asked)
         if (scans >= SCANS_MAX)
           throw new ProblemError(
             'overloaded',
@@ -52,7 +53,7 @@ export function historyRoutes(parts: HistoryParts) {
       config: { scope: 'events:read' },
       async handler(request) {
         parseQuery(noQuery, request.query)
-        return await findEvent(request.params, parts)
+        return await findEvent(request.params, request.caller, parts)
       },
     })
   }
@@ -68,8 +69,8 @@ async function listEvents(query: HistoryQuery, { broker, prefix, catalog }: Hist
     (await streamProblem(stream, withinDeadline(firstSpans(broker, topic, filter), ASK_MS_MAX)))
   const records = mergeRecords({ broker, topic, spans, signal: reading.signal })
   try {
-    const decode: DecodeRecord = (of, record) => catalog.decode(of, record)
-    const scan = scanHistory({ stream, decode, records, filter, limit, monotonic: () => performance.now() })
+    const read = historyReader(catalog, stream)
+    const scan = scanHistory({ read, records, filter, limit, monotonic: () => performance.now() })
     const page = await streamProblem(stream, withinDeadline(scan, READ_MS_MAX))
     const rest = records.rest()
     const nextCursor =
@@ -115,6 +116,7 @@ const wholeNumber = /^(0|[1-9][0-9]{0,14})$/
 
 async function findEvent(
   params: EventParams,
+  caller: Caller,
   { broker, prefix, catalog }: HistoryParts,
 ): Promise<HistoryEvent> {
   const { stream, partition: partitionText, sequence_id: sequenceText } = params
@@ -129,7 +131,8 @@ async function findEvent(
   const record = await streamProblem(stream, withinDeadline(read, ASK_MS_MAX)).finally(() => reading.abort())
   if (record === null)
     throw new ProblemError('event_not_found', `There is no event at ${where}, or it was removed by retention`)
-  const decoded = catalog.decode(stream, { partition, ...record })
+  const decoded = await historyReader(catalog, stream)({ partition, ...record })
+  if (decoded.kind === 'event') requireReadable(caller, decoded.event.topic)
   if (decoded.kind === 'event') return shown(decoded.event, record.headers)
   throw new ProblemError(
     'event_not_found',

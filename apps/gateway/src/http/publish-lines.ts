@@ -6,7 +6,7 @@ import { parseIdempotencyKey } from '../ingest/idempotency.ts'
 import { readLines } from '../ingest/read-lines.ts'
 import { parseTraceparent } from '../ingest/traceparent.ts'
 import { answerLines, GROUP_EVENTS_MAX } from '../produce/answer-lines.ts'
-import { announcedBytes, bodyOf, OPEN_KEY_ID } from './publish-request.ts'
+import { announcedBytes, bodyOf } from './publish-request.ts'
 import type { PublishParts } from './publish-route.ts'
 
 /** The line that is read, and those that are being written. A shorter request holds no more than its length. */
@@ -29,7 +29,8 @@ export function publishLines(
   const body = bodyOf(request)
   const answers = answerLines(readLines(chunksUntil(body, parts.stopping)), {
     ...parts,
-    publisher: { keyId: OPEN_KEY_ID, idempotencyKey, traceparent },
+    caller: request.caller,
+    publisher: { keyId: request.caller.keyId, idempotencyKey, traceparent },
     requestId: request.id,
   })
   const answer = Readable.from(untilRead(answers, body, parts.stopping))

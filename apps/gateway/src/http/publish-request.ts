@@ -2,9 +2,6 @@ import type { Readable } from 'node:stream'
 import { limits, ProblemError } from '@headrace/schemas'
 import type { FastifyRequest } from 'fastify'
 
-/** Of callers without an API key: all there are while keys are not checked. */
-export const OPEN_KEY_ID = 'local'
-
 /** An empty body has no content type to dispatch by, so no parser has passed it on. */
 export const bodyOf = (request: FastifyRequest): Readable =>
   (request.body as Readable | undefined) ?? request.raw

@@ -1,6 +1,6 @@
 import type { StreamDirectory } from '@headrace/broker'
 import { checkpoint } from '@headrace/core'
-import { flagParameter, parseQuery, sendProblem } from '@headrace/http'
+import { flagParameter, parseQuery, requireScope, sendProblem } from '@headrace/http'
 import { type FieldFault, ProblemError } from '@headrace/schemas'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
@@ -9,18 +9,21 @@ import type { Admission, AdmissionTicket } from '../ingest/admission.ts'
 import { type EventFormat, eventFormat, parseBody } from '../ingest/event-format.ts'
 import { parseIdempotencyKey } from '../ingest/idempotency.ts'
 import { type PreparedEvent, prepareEvents } from '../ingest/prepare-events.ts'
+import { rateHeaders, type RateLimit } from '../ingest/rate-limit.ts'
 import { readBody } from '../ingest/read-body.ts'
 import { parseTraceparent } from '../ingest/traceparent.ts'
+import { requireWritable } from '../ingest/writable-topics.ts'
 import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
 import { ensureStreams } from '../produce/ensure-streams.ts'
 import { publishAnswer } from '../produce/publish-answer.ts'
 import { PRODUCE_MS_LEAST, PUBLISH_MS_MAX, type PublishEvents } from '../produce/publish-events.ts'
 import { dryRunOf } from './dry-run.ts'
 import { publishLines } from './publish-lines.ts'
-import { announcedBytes, bodyOf, OPEN_KEY_ID } from './publish-request.ts'
+import { announcedBytes, bodyOf } from './publish-request.ts'
 
 export interface PublishParts {
   admission: Admission
+  rate: RateLimit
   streams: StreamDirectory
   publish: PublishEvents
   metrics: GatewayMetrics
@@ -57,22 +60,34 @@ async function publishEvents(
   const { headers } = request
   const told = { events: 1 }
   let ticket: AdmissionTicket | null = null
+  // What triggers there are is not for everybody who publishes.
+  if (dryRun) requireScope(request.caller, 'runs:read')
   try {
     const format = eventFormat({ contentType: headers['content-type'], headers })
     if (format === 'lines') {
       if (dryRun) throw noDryLines()
+      sayRate(request, reply, parts)
       return await publishLines(request, reply, parts)
     }
     ticket = parts.admission.admit(announcedBytes(request) ?? 0)
     const events = await readEvents(request, format, { ...parts, ticket, told })
+    requireWritable(events, request.caller)
     if (dryRun) return await dryRunOf(events, request, parts)
+    parts.rate.take(request.caller, events.length)
     return await answer(events, request, reply, parts)
   } catch (error) {
     parts.metrics.rejected(error instanceof ProblemError ? error.code : 'internal', told.events)
     throw error
   } finally {
+    sayRate(request, reply, parts)
     ticket?.release()
   }
+}
+
+/** On every answer, so that a client can slow down before it is refused. */
+function sayRate({ caller }: FastifyRequest, reply: FastifyReply, { rate }: PublishParts): void {
+  const state = rate.stateOf(caller)
+  if (state !== null && !reply.sent) reply.headers(rateHeaders(state))
 }
 
 async function answer(
@@ -118,7 +133,7 @@ async function readEvents(
   told.events = body.events.length
   ticket.addEvents(body.events.length)
   return prepareEvents(body, {
-    keyId: OPEN_KEY_ID,
+    keyId: request.caller.keyId,
     idempotencyKey,
     traceparent: parseTraceparent(request.headers['traceparent']),
     now: now(),

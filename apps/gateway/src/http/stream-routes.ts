@@ -1,5 +1,12 @@
 import { type Broker, eventsTopic, type StreamDirectory } from '@headrace/broker'
-import { cursorParameter, encodeCursor, limitParameter, noQuery, parseQuery } from '@headrace/http'
+import {
+  cursorParameter,
+  encodeCursor,
+  limitParameter,
+  noQuery,
+  parseQuery,
+  requireStream,
+} from '@headrace/http'
 import { parseOrProblem, ProblemError, streamOf, type WireList, type WireStream } from '@headrace/schemas'
 import type { Logger } from '@headrace/service'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -49,6 +56,7 @@ export function streamRoutes(parts: StreamParts) {
       async handler(request) {
         parseQuery(noQuery, request.query)
         const { stream } = request.params
+        requireStream(request.caller, stream)
         return await describeOne(stream, request, parts)
       },
     })
@@ -91,7 +99,8 @@ async function put(stream: string, { body, headers }: FastifyRequest, parts: Str
 
 async function listStreams(request: FastifyRequest, parts: StreamParts): Promise<WireList<WireStream>> {
   const { limit, cursor } = parseQuery(listQuery, request.query)
-  const names = await withinDeadline(streamNames(onKafka(parts)), ASK_MS_MAX)
+  const all = await withinDeadline(streamNames(onKafka(parts)), ASK_MS_MAX)
+  const names = all.filter((name) => request.caller.grants.readsOf(name))
   const behind = cursor === undefined ? names : names.filter((name) => name > cursor)
   const page = behind.slice(0, limit)
   const last = page.at(-1)

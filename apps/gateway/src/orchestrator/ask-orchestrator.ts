@@ -27,7 +27,8 @@ export interface AskOrchestrator {
   post(path: string, body: unknown, signal: AbortSignal): Promise<boolean>
 }
 
-export function createAskOrchestrator(baseUrl: string): AskOrchestrator {
+/** `apiKey`: this instance's own, for what it says of itself. Whatever a caller asks for goes with the caller's. */
+export function createAskOrchestrator(baseUrl: string, apiKey: string | null): AskOrchestrator {
   return {
     async get(path, shape, { authorization, statuses = [200] }) {
       try {
@@ -61,7 +62,10 @@ export function createAskOrchestrator(baseUrl: string): AskOrchestrator {
       try {
         const answer = await fetch(`${baseUrl}${path}`, {
           method: 'POST',
-          headers: { 'content-type': 'application/json' },
+          headers: {
+            'content-type': 'application/json',
+            ...(apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }),
+          },
           body: JSON.stringify(body),
           signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS_MAX)]),
         })

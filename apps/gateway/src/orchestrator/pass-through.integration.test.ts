@@ -17,6 +17,7 @@ beforeEach(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
   const config = parseGatewayConfig({
+    HEADRACE_AUTH: 'off',
     HEADRACE_KAFKA_BROKERS: brokers.join(','),
     HEADRACE_PREFIX: prefix,
     HEADRACE_PORT: '0',
@@ -159,6 +160,7 @@ test('the instance tells the orchestrator that it lives', async () => {
     textOf(request).then(answer, () => response.destroy())
   }
   const config = parseGatewayConfig({
+    HEADRACE_AUTH: 'off',
     HEADRACE_KAFKA_BROKERS: brokers.join(','),
     HEADRACE_PORT: '0',
     HEADRACE_MANAGEMENT_PORT: '0',

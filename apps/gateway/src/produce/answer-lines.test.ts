@@ -1,9 +1,11 @@
 import { StreamsRefusedError } from '@headrace/broker'
+import { openCaller } from '@headrace/http'
 import { limits, ProblemError } from '@headrace/schemas'
 import { createMetrics } from '@headrace/service'
 import { expect, test } from 'vitest'
 import { createGatewayMetrics } from '../gateway-metrics.ts'
 import { createAdmission } from '../ingest/admission.ts'
+import { createRateLimit } from '../ingest/rate-limit.ts'
 import type { BodyLine } from '../ingest/read-lines.ts'
 import { answerLines, GROUP_EVENTS_MAX } from './answer-lines.ts'
 import type { EventOutcome } from './event-outcome.ts'
@@ -56,6 +58,8 @@ async function answered(
     streams: { knowsAll: () => false, ensure, forget: () => undefined },
     publish,
     metrics: createGatewayMetrics(createMetrics(), admission),
+    rate: createRateLimit(() => 0),
+    caller: openCaller,
     now: () => 0,
     publisher: { keyId: 'local', idempotencyKey: null, traceparent: null },
     requestId: 'r',

@@ -1,11 +1,13 @@
 import type { StreamDirectory } from '@headrace/broker'
 import { checkpoint } from '@headrace/core'
-import { decodeUtf8 } from '@headrace/http'
+import { type Caller, decodeUtf8 } from '@headrace/http'
 import { limits, type Problem, ProblemError, type PublishedEvent } from '@headrace/schemas'
 import type { GatewayMetrics } from '../gateway-metrics.ts'
 import { parseEvent } from '../ingest/parse-events.ts'
 import { type PreparedEvent, prepareEvents, type Publisher } from '../ingest/prepare-events.ts'
+import type { RateLimit } from '../ingest/rate-limit.ts'
 import type { BodyLine } from '../ingest/read-lines.ts'
+import { requireWritable } from '../ingest/writable-topics.ts'
 import { problemOfKafka } from '../kafka-problem.ts'
 import { ensureStreams } from './ensure-streams.ts'
 import { PRODUCE_MS_LEAST, PUBLISH_MS_MAX, type PublishEvents } from './publish-events.ts'
@@ -14,6 +16,8 @@ export interface AnswerLines {
   streams: StreamDirectory
   publish: PublishEvents
   metrics: GatewayMetrics
+  rate: RateLimit
+  caller: Caller
   now: () => number
   publisher: Omit<Publisher, 'now' | 'indexFrom'>
   requestId: string
@@ -77,6 +81,7 @@ async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines):
   const fates = lines.map((line, index) => prepareLine(line, taken.count + index, { taken, parts }))
   taken.count += lines.length
   await refuseStreams(fates, taken, { ...parts, deadline })
+  paceOf(fates, taken, parts)
   if (taken.isBroken) for (const fate of fates) fate.problem ??= notAttempted()
   const events = fates.flatMap(({ event, problem }) => (problem === null && event !== null ? [event] : []))
   const held = checkpoint('gateway.before-produce')
@@ -98,7 +103,7 @@ async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines):
 function prepareLine(
   { line, bytes }: BodyLine,
   index: number,
-  { taken, parts: { publisher, now } }: { taken: Taken; parts: AnswerLines },
+  { taken, parts: { publisher, caller, now } }: { taken: Taken; parts: AnswerLines },
 ): Fate {
   try {
     if (bytes === null)
@@ -109,6 +114,7 @@ function prepareLine(
       indexFrom: index,
     })
     if (event === undefined) throw new ProblemError('invalid_request', 'The line holds no event')
+    requireWritable([event], caller)
     const { callerId: id } = event
     if (id !== null && taken.ids.has(id)) {
       const detail = 'an earlier line has the same id; ids are unique within a request'
@@ -119,6 +125,21 @@ function prepareLine(
   } catch (error) {
     if (error instanceof ProblemError) return { line, event: null, problem: error }
     throw error
+  }
+}
+
+/** Lines that come too early are refused together, and those behind them; so are all once the key is not valid any more. */
+function paceOf(fates: Fate[], taken: Taken, { rate, caller }: AnswerLines): void {
+  const wanted = fates.filter(({ problem }) => problem === null)
+  if (taken.isBroken) return
+  try {
+    if (!caller.isValid())
+      throw new ProblemError('unauthorized', 'The API key was revoked, replaced or is over')
+    rate.take(caller, wanted.length)
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error
+    taken.isBroken = true
+    for (const fate of wanted) fate.problem = error
   }
 }
 

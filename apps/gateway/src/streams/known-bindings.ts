@@ -1,6 +1,8 @@
 import { BoundStreams, type Broker, createConfigReader, type Setting } from '@headrace/broker'
+import type { Frames } from '@headrace/core'
 import { bindingRuleSchema, type StreamBinding } from '@headrace/schemas'
 import { createDuty, type Duty, limited, type ServiceContext } from '@headrace/service'
+import type { KnownKeys } from './known-keys.ts'
 
 /** How late a binding may be known here; one fetch each. */
 const READ_EVERY_MS = 500
@@ -18,9 +20,19 @@ export interface KnownBindings {
 
 export function createKnownBindings(
   { log, clock, metrics, health }: Pick<ServiceContext, 'log' | 'clock' | 'metrics' | 'health'>,
-  { broker, prefix }: { broker: Pick<Broker, 'readRange'>; prefix: string },
+  {
+    broker,
+    prefix,
+    frames,
+    keys,
+  }: {
+    broker: Pick<Broker, 'readRange'>
+    prefix: string
+    frames: Frames | null
+    keys: Pick<KnownKeys, 'take'>
+  },
 ): KnownBindings {
-  const streams = new BoundStreams(prefix)
+  const streams = new BoundStreams(prefix, frames)
   const reader = createConfigReader(broker, prefix)
   const { promise: known, resolve } = Promise.withResolvers<void>()
   const readiness = health.check('config')
@@ -37,6 +49,13 @@ export function createKnownBindings(
     return streams.bindingOf(stream)
   }
 
+  let readAtMs = clock.now()
+  metrics.gauge({
+    name: 'gateway_config_age_seconds',
+    help: 'Time since the config topic was last read to its end, or since the start.',
+    collect: (gauge) => gauge.set(Math.max(0, clock.now() - readAtMs) / 1_000),
+  })
+
   const duty = createDuty({
     name: 'config.read',
     everyMs: READ_EVERY_MS,
@@ -45,6 +64,8 @@ export function createKnownBindings(
     metrics,
     runOnce: async (signal) => {
       await reader.readOn(signal)
+      readAtMs = clock.now()
+      keys.take(reader)
       streams.set([...reader.settings('stream').values()].flatMap((setting) => bindingOf(setting) ?? []))
       readiness.ok()
       resolve()

@@ -34,6 +34,7 @@ export interface StartedOptions {
 /** An orchestrator on free ports, and a store of the test's own on its database. */
 export async function startedOrchestrator(options: StartedOptions): Promise<Started> {
   const config = parseOrchestratorConfig({
+    HEADRACE_AUTH: 'off',
     HEADRACE_KAFKA_BROKERS: options.brokers.join(','),
     HEADRACE_PREFIX: options.prefix,
     HEADRACE_DATABASE_URL: options.databaseUrl,

@@ -1,7 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import type { ApiContext } from '../context.ts'
+import { auditRoute } from './audit-route.ts'
 import { deadLetterRoutes } from './dead-letter-routes.ts'
 import { explainRoute } from './explain-route.ts'
+import { keyRoutes } from './key-routes.ts'
 import { resourceRoutes } from './resource-routes.ts'
 import { runRoutes } from './run-routes.ts'
 import { steeringRoutes } from './steering-routes.ts'
@@ -24,5 +26,7 @@ export function apiRoutes(app: FastifyInstance, context: ApiContext): void {
   streamRoutes(app, context)
   workflowRoutes(app, context)
   resourceRoutes(app, context)
+  keyRoutes(app, context)
+  auditRoute(app, context)
   statusRoutes(app, context)
 }

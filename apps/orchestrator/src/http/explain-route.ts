@@ -1,4 +1,4 @@
-import { noQuery, parseQuery } from '@headrace/http'
+import { noQuery, parseQuery, requireReadable, requireStream } from '@headrace/http'
 import { ProblemError, topicFault, type WireExplanation } from '@headrace/schemas'
 import type { FastifyInstance } from 'fastify'
 import type { ApiContext } from '../context.ts'
@@ -42,7 +42,7 @@ export function explainRoute(app: FastifyInstance, context: ApiContext): void {
       const position = { stream, partition: Number(partition), sequenceId: Number(sequenceId) }
       const monotonic = () => performance.now()
       try {
-        return await answerWithin(
+        const explained = await answerWithin(
           clock,
           EXPLAIN_MS_MAX,
           async () =>
@@ -57,6 +57,9 @@ export function explainRoute(app: FastifyInstance, context: ApiContext): void {
             }),
           kafkaLate,
         )
+        if (explained.event === null) requireStream(request.caller, stream)
+        else requireReadable(request.caller, explained.event.topic)
+        return explained
       } finally {
         reading.abort()
         underWay -= 1

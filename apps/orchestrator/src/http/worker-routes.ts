@@ -1,4 +1,4 @@
-import { noQuery, parseQuery, parseTrustedShapeJson, takeJson } from '@headrace/http'
+import { noQuery, parseQuery, parseTrustedShapeJson, requireQueue, takeJson } from '@headrace/http'
 import {
   type CommandsReply,
   type HeartbeatReply,
@@ -41,8 +41,11 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     method: 'POST',
     url: '/v1/worker/register',
     config: { scope: 'worker' },
-    handler: async (request): Promise<RegisterReply> =>
-      await registration.register(parseOrProblem(registerRequestSchema, request.body)),
+    handler: async (request): Promise<RegisterReply> => {
+      const body = parseOrProblem(registerRequestSchema, request.body)
+      requireQueue(request.caller, body.queue)
+      return await registration.register(body)
+    },
   })
 
   app.route({

@@ -6,7 +6,7 @@ import {
   eventsTopic,
   writeSettings,
 } from '@headrace/broker'
-import { checkpoint, crashPoint } from '@headrace/core'
+import { checkpoint, crashPoint, type Frames, needsSchemas } from '@headrace/core'
 import {
   bindingFaults,
   type BindingRule,
@@ -18,7 +18,7 @@ import {
 } from '@headrace/schemas'
 import { codeOf, type Logger } from '@headrace/service'
 import { bindStream, type Store, unbindStream } from '@headrace/store'
-import { settingOf } from './config-settings.ts'
+import { settingOf } from './setting-source.ts'
 import type { KnownBindings } from './known-bindings.ts'
 import { offsetsFrom, startOffsets } from './start-offsets.ts'
 
@@ -27,6 +27,8 @@ export interface BindingsOptions {
   producer: Pick<CoalescingProducer, 'produce'>
   store: Store
   prefix: string
+  /** Null: no schema registry is configured. */
+  frames: Frames | null
   known: KnownBindings
   /** The topic is compared with Postgres soon. */
   repair: () => void
@@ -78,12 +80,13 @@ export function createBindings(options: BindingsOptions): Bindings {
 }
 
 async function refuseUnfit(
-  { broker, prefix }: BindingsOptions,
+  { broker, prefix, frames }: BindingsOptions,
   stream: string,
   rule: BindingRule,
 ): Promise<void> {
   const faults = bindingFaults(stream, rule)
   if (faults.length > 0) throw ProblemError.fromFaults(faults)
+  if (frames === null && needsSchemas(rule)) throw withoutRegistry(rule)
   const { kafka_topic: topic } = rule
   if (topic.startsWith(`${prefix}.`))
     throw topicProblem('invalid_field', `is a topic of Headrace's own: all that begin with ${prefix}. are`)
@@ -97,6 +100,12 @@ async function refuseUnfit(
   if (!known.has(own)) return
   const detail = `the stream ${stream} has a Kafka topic of its own, ${own}: delete it first, with its events (DELETE /v1/streams/${stream}?confirm=${stream})`
   throw new ProblemError('stream_exists', detail)
+}
+
+function withoutRegistry({ value_format: value, key_format: key }: BindingRule): ProblemError {
+  const pointer = key === 'avro' ? '/key_format' : '/value_format'
+  const detail = `${key === 'avro' ? key : value} needs a schema registry, and HEADRACE_SCHEMA_REGISTRY_URL is not set`
+  return ProblemError.fromFaults([{ pointer, code: 'invalid_field', detail }])
 }
 
 /** Before anything is committed: without it gateways would never hear of the binding. */

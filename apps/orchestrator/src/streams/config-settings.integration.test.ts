@@ -4,7 +4,8 @@ import { createMetrics, silentLogger, systemClock } from '@headrace/service'
 import { bindStream, listStreamBindings, openStore, type Store, unbindStream } from '@headrace/store'
 import { createDatabase, eventually, infra } from '@headrace/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createConfigRepair, settingOf } from './config-settings.ts'
+import { createConfigRepair } from './config-settings.ts'
+import { settingOf } from './setting-source.ts'
 
 const { brokers, prefix } = await infra()
 const broker = createBroker({ brokers, clientId: 'test', logger: silentLogger })

@@ -8,7 +8,8 @@ import {
 import { type Setting, writeSettings } from '@headrace/broker'
 import type { StreamBinding } from '@headrace/schemas'
 import { type Clock, createDuty, type Duty, limited, type Logger, type Metrics } from '@headrace/service'
-import { listStreamBindings, type Store, unboundRevision } from '@headrace/store'
+import { listStreamBindings, type Store } from '@headrace/store'
+import { type SettingSource, settingSources } from './setting-source.ts'
 
 /** What a death between the commit and the record costs at most: so long gateways go by the setting before. */
 const REPAIR_EVERY_MS = 5_000
@@ -23,13 +24,6 @@ export interface ConfigSettingsOptions {
   clock: Clock
   metrics: Metrics
 }
-
-export const settingOf = ({ stream, rule, revision }: StreamBinding): Setting => ({
-  kind: 'stream',
-  name: stream,
-  revision,
-  value: rule,
-})
 
 /**
  * Compares the config topic with Postgres and writes what differs: after a death between a commit and its record, for two
@@ -48,10 +42,12 @@ export function createConfigRepair(options: ConfigSettingsOptions): Duty {
     runOnce: async (signal) => {
       // Before Postgres is read: what is found to differ then was not overtaken by this reading.
       const isThere = await reader.readOn(signal)
-      const bindings = await listStreamBindings(store)
-      // Of a topic that was deleted nothing stands: a gateway that starts now would know of no binding.
-      const written = isThere ? reader.lastWritten('stream') : new Map<string, Setting>()
-      const missing = await differences(bindings, written, store)
+      const missing: Setting[] = []
+      for (const source of settingSources(store)) {
+        // Of a topic that was deleted nothing stands: a gateway that starts now would know of no setting.
+        const written = isThere ? reader.lastWritten(source.kind) : new Map<string, Setting>()
+        missing.push(...(await differences(source, written)))
+      }
       if (missing.length > 0) {
         await ensureConfigTopic(broker, prefix)
         await writeSettings(producer, prefix, missing)
@@ -60,26 +56,23 @@ export function createConfigRepair(options: ConfigSettingsOptions): Duty {
           'settings were told anew on the config topic',
         )
       }
-      await sayShadowed(options, bindings)
+      await sayShadowed(options, await listStreamBindings(store))
     },
   })
 }
 
-async function differences(
-  bindings: readonly StreamBinding[],
-  written: ReadonlyMap<string, Setting>,
-  store: Store,
-): Promise<Setting[]> {
-  const bound = new Set(bindings.map(({ stream }) => stream))
-  const stale = bindings.filter(({ stream, revision }) => written.get(stream)?.revision !== revision)
-  const left = [...written.values()].filter(({ name, value }) => value !== null && !bound.has(name))
+async function differences(source: SettingSource, written: ReadonlyMap<string, Setting>): Promise<Setting[]> {
+  const standing = await source.list()
+  const names = new Set(standing.map(({ name }) => name))
+  const stale = standing.filter(({ name, revision }) => written.get(name)?.revision !== revision)
+  const left = [...written.values()].filter(({ name, value }) => value !== null && !names.has(name))
   const deleted: Setting[] = []
   for (const { kind, name } of left) {
-    const revision = await unboundRevision(store, name)
-    // Else it was bound again meanwhile, and that is told under a revision of its own.
+    const revision = await source.goneRevision(name)
+    // Else it was made again meanwhile, and that is told under a revision of its own.
     if (revision !== null) deleted.push({ kind, name, value: null, revision })
   }
-  return [...stale.map(settingOf), ...deleted]
+  return [...stale, ...deleted]
 }
 
 /** An event that a gateway accepted before it heard of a binding is on a topic that nobody reads any more (P7). */

@@ -1,4 +1,5 @@
 import { BoundStreams } from '@headrace/broker'
+import type { Frames } from '@headrace/core'
 import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
 import { listStreamBindings, type Store } from '@headrace/store'
 
@@ -16,15 +17,17 @@ export interface KnownBindings {
 export function createKnownBindings({
   store,
   prefix,
+  frames,
   ...shared
 }: {
   store: Store
   prefix: string
+  frames: Frames | null
   log: Logger
   clock: Clock
   metrics: Metrics
 }): KnownBindings {
-  const streams = new BoundStreams(prefix)
+  const streams = new BoundStreams(prefix, frames)
   const refresh = async (): Promise<void> => streams.set(await listStreamBindings(store))
   return {
     streams,

@@ -22,7 +22,7 @@ type JsonSchema = Record<string, unknown>
 
 /** What any route may answer, and what it may with a key, a query, a path, a body, Postgres behind it. */
 const everywhere: readonly ProblemCode[] = ['internal', 'shutting_down', 'invalid_header', 'invalid_query']
-const withKey: readonly ProblemCode[] = ['unauthorized', 'forbidden']
+const withKey: readonly ProblemCode[] = ['unauthorized', 'forbidden', 'keys_not_known']
 const withBody: readonly ProblemCode[] = [
   'invalid_json',
   'invalid_encoding',

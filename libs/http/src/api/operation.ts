@@ -15,6 +15,7 @@ export const apiTags = {
   waits: 'What runs wait for',
   'dead letters': 'What could not go on',
   workers: 'Who runs what',
+  keys: 'API keys, and who changed what',
   status: 'The state of Headrace, and this document',
   internal: 'For Headrace’s own parts: not stable, not for users',
 } as const

@@ -1,5 +1,6 @@
 import { eventOperations } from './event-operations.ts'
 import { internalOperations } from './internal-operations.ts'
+import { keyOperations } from './key-operations.ts'
 import type { Operations } from './operation.ts'
 import { operatorOperations } from './operator-operations.ts'
 import { runOperations } from './run-operations.ts'
@@ -17,5 +18,6 @@ export const operations: Operations = {
   ...triggerOperations,
   ...runOperations,
   ...operatorOperations,
+  ...keyOperations,
   ...internalOperations,
 }

@@ -1,0 +1,34 @@
+import type { ConfigReader } from '@headrace/broker'
+import { KeyRing } from '@headrace/http'
+import { keySettingSchema } from '@headrace/schemas'
+import { limited, type ServiceContext } from '@headrace/service'
+
+const SAY_EVERY_MS = 60_000
+
+/**
+ * The API keys, as the config topic tells them. Taken over whenever that was read on; while Kafka is away those that were
+ * known stay known, and until it was read once nobody can be told from anybody.
+ */
+export interface KnownKeys {
+  readonly ring: KeyRing
+  take(reader: Pick<ConfigReader, 'settings'>): void
+}
+
+export function createKnownKeys({ log, clock }: Pick<ServiceContext, 'log' | 'clock'>): KnownKeys {
+  const ring = new KeyRing(() => clock.now())
+  return {
+    ring,
+    take(reader) {
+      const keys = [...reader.settings('key').values()].flatMap(({ name: id, value }) => {
+        const key = keySettingSchema.safeParse(value)
+        if (key.success) return [{ id, ...key.data }]
+        limited(log, `config/key/${id}`, SAY_EVERY_MS, clock).error(
+          { event: 'config.not_understood', code: 'invalid_setting', key_id: id },
+          'an API key on the config topic is not understood by this version; nobody passes with it',
+        )
+        return []
+      })
+      ring.set(keys)
+    },
+  }
+}

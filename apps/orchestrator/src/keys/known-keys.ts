@@ -1,0 +1,41 @@
+import { KeyRing } from '@headrace/http'
+import { type Clock, createDuty, type Duty, type Logger, type Metrics } from '@headrace/service'
+import { type Store, validKeys } from '@headrace/store'
+
+/** How long a key that was revoked by another instance, or from the command line, passes here. One short query. */
+const READ_EVERY_MS = 1_000
+
+/** The API keys, as Postgres has them. */
+export interface KnownKeys {
+  readonly ring: KeyRing
+  /** A key was made or changed: it counts here when this resolves, and is being told to the gateways. */
+  changed(): Promise<void>
+  readonly duty: Duty
+}
+
+export function createKnownKeys({
+  store,
+  tell,
+  ...shared
+}: {
+  store: Store
+  /** Tells the gateways what has changed. */
+  tell: () => void
+  log: Logger
+  clock: Clock
+  metrics: Metrics
+}): KnownKeys {
+  const ring = new KeyRing(() => shared.clock.now())
+  const refresh = async (): Promise<void> => {
+    const keys = await validKeys(store)
+    ring.set(keys.map(({ key }) => key))
+  }
+  return {
+    ring,
+    async changed() {
+      tell()
+      await refresh()
+    },
+    duty: createDuty({ ...shared, name: 'keys.read', everyMs: READ_EVERY_MS, runOnce: refresh }),
+  }
+}
