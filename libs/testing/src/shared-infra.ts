@@ -13,6 +13,7 @@ import {
   kafkaAnswers,
   kafkaImageSettings,
   lockFolder,
+  POSTGRES_IMAGE,
   startKafka,
   startPostgres,
 } from '@headrace/local'
@@ -41,7 +42,6 @@ declare module 'vitest' {
   }
 }
 
-const POSTGRES_IMAGE = 'postgres:18.4'
 /** Test files run side by side, each with several apps and their pools. */
 const CONNECTIONS_MAX = 300
 const YOUNG_MS = 60_000
