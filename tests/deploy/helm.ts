@@ -1,15 +1,13 @@
-import { execFile, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { access, mkdir, readdir, rename, rm } from 'node:fs/promises'
-import { homedir } from 'node:os'
+import { execFile } from 'node:child_process'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { REPOSITORY } from '@headrace/testing'
 import { parseAllDocuments } from 'yaml'
+import { findGoProgram } from './go-program.ts'
 
 const run = promisify(execFile)
 
-const HELM_VERSION = 'v3.19.0'
 /** What the charts are rendered for: a helm that was not built by its makers takes itself for one of 1.20. */
 const KUBERNETES_VERSION = '1.34.0'
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
@@ -31,53 +29,10 @@ export interface RenderOptions {
 }
 
 /** Helm, from the user's cache; the first time it is built there with Go. */
-export async function findHelm(): Promise<string> {
-  const cache = process.env['XDG_CACHE_HOME'] ?? ''
-  const folder = join(cache === '' ? join(homedir(), '.cache') : cache, 'headrace', `helm-${HELM_VERSION}`)
-  const helm = join(folder, 'helm')
-  if (
-    await access(helm).then(
-      () => true,
-      () => false,
-    )
-  )
-    return helm
-  const gathering = `${folder}.${process.pid}.${randomBytes(4).toString('hex')}`
-  await mkdir(gathering, { recursive: true })
-  try {
-    await goInstall(`helm.sh/helm/v3/cmd/helm@${HELM_VERSION}`, gathering)
-    // Whoever was first: a folder of this name is whole.
-    await rename(gathering, folder).catch(async (error: unknown) => {
-      await access(helm).catch(() => {
-        throw error
-      })
-    })
-    return helm
-  } finally {
-    await rm(gathering, { recursive: true, force: true })
-  }
-}
+export const findHelm = async (): Promise<string> =>
+  await findGoProgram({ name: 'helm', module: 'helm.sh/helm/v3/cmd/helm', version: 'v3.19.0' })
 
-async function goInstall(program: string, folder: string): Promise<void> {
-  const child = spawn('go', ['install', '-ldflags=-s -w', program], {
-    env: { ...process.env, GOBIN: folder, CGO_ENABLED: '0' },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  let said = ''
-  child.stderr.on('data', (chunk: Buffer) => {
-    said = `${said}${chunk.toString()}`.slice(-2_000)
-  })
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', (error) => {
-      const why = 'The charts are rendered with helm, which is built once with Go: install Go 1.24 or newer'
-      reject(new Error(why, { cause: error }))
-    })
-    child.once('close', resolve)
-  })
-  if (code !== 0) throw new Error(`Go could not build ${program}:\n${said}`)
-}
-
-const chartFolder = (chart: string): string => join(REPOSITORY, 'deploy/helm', chart)
+export const chartFolder = (chart: string): string => join(REPOSITORY, 'deploy/helm', chart)
 
 /** The modes that a chart has values for. */
 export async function modesOf(chart: string): Promise<string[]> {
