@@ -52,6 +52,7 @@ describe('the glance takes nothing that the schema would not', () => {
     0,
     -1,
     1.5,
+    2 ** 31,
     2 ** 53,
     Number.NaN,
     Number.POSITIVE_INFINITY,

@@ -63,7 +63,7 @@ const isUsualStep = (step: Fields): boolean =>
 const isFields = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 const isInt = (value: unknown, least: number): boolean =>
-  Number.isSafeInteger(value) && Number(value) >= least
+  Number.isInteger(value) && Number(value) >= least && Number(value) <= limits.integerMax
 const isText = (value: unknown): boolean => value === null || typeof value === 'string'
 const isName = (value: unknown, charactersMax: number): boolean =>
   typeof value === 'string' && value.length >= 1 && value.length <= charactersMax

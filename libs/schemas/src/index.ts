@@ -29,6 +29,7 @@ export {
 export { type Duration, durationMs } from './duration.ts'
 export { patternFault, streamOf, topicFault } from './topic.ts'
 export {
+  bounded,
   type EventRecord,
   type ExternalFacts,
   type InputEvent,

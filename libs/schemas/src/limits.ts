@@ -7,6 +7,8 @@ export const limits = {
   topicCharactersMax: 200,
   topicSegmentsMax: 8,
   idCharactersMax: 256,
+  /** What an `integer` of Postgres holds: epochs, orders of steps, partitions. */
+  integerMax: 2_147_483_647,
   sourceCharactersMax: 256,
   eventTypeCharactersMax: 200,
   keyBytesMax: 1_024,

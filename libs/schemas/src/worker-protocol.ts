@@ -44,18 +44,19 @@ export interface RegisterReply {
   lease_ms: number
 }
 
-const runRef = { run_id: z.uuid(), epoch: z.int().min(1) }
+const integer = (least: number) => z.int().min(least).max(limits.integerMax)
+const runRef = { run_id: z.uuid(), epoch: integer(1) }
 
 export const heartbeatRequestSchema = z.strictObject({
   worker_id: workerIdSchema,
   status: z.enum(['live', 'draining']),
-  partitions: z.array(z.int().min(0)).max(10_000),
+  partitions: z.array(integer(0)).max(10_000),
   /** Runs in hand and claims in flight. */
   runs: z.array(z.strictObject(runRef)).max(limits.workerConcurrencyMax * 2),
   /** A steal is in flight: what it took is not known here yet, so absence from `runs` proves nothing. */
   stealing: z.boolean(),
   /** The main loop has not turned for this long. */
-  stalled_ms: z.number().min(0),
+  stalled_ms: z.number().min(0).max(limits.timeMsMax),
 })
 export type HeartbeatRequest = z.infer<typeof heartbeatRequestSchema>
 
@@ -91,12 +92,12 @@ const stepCommandSchema = z.strictObject({
   key: stepKey,
   step_kind: z.enum(stepKinds),
   /** The worker's order of results within the run. */
-  n: z.int().min(0),
+  n: integer(0),
   /** The wake the worker had observed. */
-  seen: z.int().min(0),
+  seen: integer(0),
   output: jsonText.nullable(),
   error: jsonText.nullable(),
-  attempts: z.int().min(1),
+  attempts: integer(1),
   started_at: z.number(),
   finished_at: z.number(),
 })
@@ -161,17 +162,17 @@ const waitCommandSchema = z.strictObject({
   ...runRef,
   key: stepKey,
   /** The wake the worker had observed. */
-  seen: z.int().min(0),
+  seen: integer(0),
   wait: z.discriminatedUnion('kind', [eventWaitSchema, timeWaitSchema, runWaitSchema, resumeWaitSchema]),
 })
 /** Parks the run until an answer comes, unless one came that the worker has not seen. */
 const suspendCommandSchema = z.strictObject({
   kind: z.literal('suspend'),
   ...runRef,
-  seen: z.int().min(0),
+  seen: integer(0),
 })
 /** Asks for answers while a body runs, which keeps the run from being parked. */
-const lookCommandSchema = z.strictObject({ kind: z.literal('look'), ...runRef, seen: z.int().min(0) })
+const lookCommandSchema = z.strictObject({ kind: z.literal('look'), ...runRef, seen: integer(0) })
 /**
  * The body of a `publishEvent`, done by the orchestrator under the id `<run>/<key>`. The worker stores the answer as the
  * step's result. Sent in requests of its own, so that a stall of Kafka holds up no step.

@@ -1,5 +1,5 @@
 import { cursorParameter, encodeCursor, limitParameter, parseQuery } from '@headrace/http'
-import type { WireAudit, WireList } from '@headrace/schemas'
+import { bounded, type WireAudit, type WireList } from '@headrace/schemas'
 import { type AuditRecord, listAudit } from '@headrace/store'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
@@ -7,8 +7,8 @@ import type { ApiContext } from '../context.ts'
 import { wireTime } from './wire-run.ts'
 
 const auditQuery = z.strictObject({
-  key_id: z.string().min(1).max(100).optional(),
-  path: z.string().min(1).max(1_000).optional(),
+  key_id: bounded(100).optional(),
+  path: bounded(1_000).optional(),
   limit: limitParameter,
   cursor: cursorParameter(z.strictObject({ below: z.int().min(1) })),
 })
