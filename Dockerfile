@@ -21,6 +21,7 @@ COPY libs/core/package.json libs/core/
 COPY libs/dispatch/package.json libs/dispatch/
 COPY libs/http/package.json libs/http/
 COPY libs/local/package.json libs/local/
+COPY libs/registry/package.json libs/registry/
 COPY libs/schemas/package.json libs/schemas/
 COPY libs/sdk/package.json libs/sdk/
 COPY libs/service/package.json libs/service/

@@ -118,7 +118,6 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const frames = framesOf(config.schemaRegistryUrl)
   const { dispatcher, admissions, watch, events, childEnds } = running
   const serverClock = createServerClock(store, clock)
-  const frames = framesOf(config.schemaRegistryUrl)
   const bound = streamParts({ store, broker, prefix, frames, ...shared })
   const { known, bindings, keys } = bound
   const { streams } = known
@@ -254,7 +253,7 @@ function connectKafka(
 }
 
 /** Where streams end, and how long they keep: for the API and for gauges. */
-function placesOf(parts: RetentionMarginParts) {
+function placesOf(parts: RetentionMarginParts & { broker: Broker }) {
   const { broker, streams, clock } = parts
   return {
     endOffsets: createEndOffsets(broker, streams, clock),

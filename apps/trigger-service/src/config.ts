@@ -9,6 +9,7 @@ import {
   managementSettings,
   parseConfig,
   processSettings,
+  registrySettings,
 } from '@headrace/service'
 import { z } from 'zod'
 
@@ -27,6 +28,8 @@ export interface TriggerServiceConfig {
   /** First part of the names of all Kafka topics and groups. */
   prefix: string
   databaseUrl: string
+  /** Of the schema registry; null: nothing is read by a schema. */
+  schemaRegistryUrl: string | null
   /** How often cursors of lanes without windows are moved on. */
   progressEveryMs: number
   /** Queued runs of a workflow past which its triggers wait. */
@@ -45,6 +48,7 @@ const QUEUED_RUNS_MAX_MOST = 1_000_000
 const settings = z.object({
   ...kafkaSettings,
   ...databaseSettings,
+  ...registrySettings,
   ...processSettings,
   ...managementSettings({ managementPort: 9081 }),
   HEADRACE_HOST: z.string().default('127.0.0.1'),
@@ -70,6 +74,7 @@ export function parseTriggerServiceConfig(env: NodeJS.ProcessEnv): TriggerServic
     },
     prefix: values.HEADRACE_PREFIX,
     databaseUrl: values.HEADRACE_DATABASE_URL,
+    schemaRegistryUrl: values.HEADRACE_SCHEMA_REGISTRY_URL ?? null,
     progressEveryMs: values.HEADRACE_FLUSH_PROGRESS_INTERVAL,
     queuedRunsMax: values.HEADRACE_QUEUED_RUNS_MAX,
     drainTimeoutMs: values.HEADRACE_DRAIN_TIMEOUT,

@@ -1,10 +1,12 @@
 import { BoundStreams, createBroker, type Broker } from '@headrace/broker'
+import { framesOf } from '@headrace/registry'
 import { type Admissions, createAdmissions, createDispatcher, type Dispatcher } from '@headrace/dispatch'
 import {
   type Activity,
   type AppAddress,
   type Clock,
   createMetrics,
+  createPostgresMetrics,
   type Logger,
   type Metrics,
   type RunningApp,
@@ -68,7 +70,10 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
   })
   context.onStop(async () => await management.close(), 'management server')
 
-  const store = openStore({ url: config.databaseUrl, applicationName: 'headrace-trigger-service' })
+  const measured = createPostgresMetrics(metrics)
+  const { onQuery } = measured
+  const store = openStore({ url: config.databaseUrl, applicationName: 'headrace-trigger-service', onQuery })
+  measured.watch({ hot: store.hot, general: store.general })
   context.onStop(async () => await store.close(), 'postgres')
   const broker = createBroker({
     brokers: config.kafka.brokers,
@@ -80,7 +85,7 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
   context.onStop(async () => await broker.close(), 'kafka')
 
   const triggerMetrics = createTriggerMetrics(metrics)
-  const streams = new BoundStreams(prefix)
+  const streams = new BoundStreams(prefix, framesOf(config.schemaRegistryUrl))
   const producer = broker.producer({ onProducerRecreated: () => triggerMetrics.producersRecreated.inc() })
   const deadLetters = createDeadLetters({
     producer,

@@ -38,23 +38,19 @@ const topicRule = z.union(
   { error: 'must be {"const":"orders/created"}, {"header":…,"prefix"?} or {"pointer":…,"prefix"?}' },
 )
 
-const FORMATS = ['auto', 'json', 'string', 'binary'] as const
-/** Known, and not read yet: the answer says so, and not that the name is wrong. */
-const NEED_A_REGISTRY: readonly unknown[] = ['avro', 'json_schema', 'protobuf']
+const VALUE_FORMATS = ['auto', 'json', 'string', 'binary', 'json_schema', 'avro', 'protobuf'] as const
+const KEY_FORMATS = ['string', 'binary', 'avro'] as const
 
-const formatOf = <const Formats extends readonly [string, ...string[]]>(formats: Formats) =>
-  z.enum(formats, {
-    error: ({ input }) =>
-      NEED_A_REGISTRY.includes(input)
-        ? `${String(input)} needs a schema registry, which Headrace does not read yet; possible are ${formats.join(', ')}`
-        : `must be one of ${formats.join(', ')}`,
-  })
+const oneOf = <const Names extends readonly [string, ...string[]]>(names: Names) =>
+  z.enum(names, { error: `must be one of ${names.join(', ')}` })
 
 /** How the records of an external stream are read. Fields as on the wire: it is kept and sent as it is. */
 export const bindingRuleSchema = z.strictObject({
   kafka_topic: kafkaTopicSchema,
-  value_format: formatOf(FORMATS).default('auto'),
-  key_format: formatOf(['string', 'binary']).default('string'),
+  value_format: oneOf(VALUE_FORMATS).default('auto'),
+  key_format: oneOf(KEY_FORMATS).default('string'),
+  /** How a value of an Avro union is shown: as itself, or as `{"<its type>": value}`. */
+  unions: oneOf(['unwrap', 'keep']).default('unwrap'),
   topic: topicRule,
   id: z
     .union([z.literal('offset'), inHeader, inValue], {

@@ -36,6 +36,7 @@ export {
   type MetricOptions,
   type Metrics,
 } from './metrics.ts'
+export { createPostgresMetrics, type PostgresMetrics } from './postgres-metrics.ts'
 export { explainListenError, listen, PortTakenError, type ListenOptions } from './port-taken.ts'
 export { toRunningApp, toStoppable, type AppAddress, type RunningApp } from './running-app.ts'
 export { scrubSecrets } from './secrets.ts'
@@ -61,6 +62,7 @@ export {
   portSetting,
   processSettings,
   switchSetting,
+  registrySettings,
   urlSetting,
 } from './settings.ts'
 export { version } from './version.ts'

@@ -61,8 +61,7 @@ async function follow(broker: ReturnType<typeof brokerOf>, from: [number, number
   const items = followStream({
     broker,
     ends: broker.ends,
-    stream: 'a',
-    decode: decodeEvent,
+    read: (record) => decodeEvent('a', record),
     topic: 't',
     filter: { matchesTopic: () => true, key: null, eventType: null, from: null, to: null },
     from: new Map(from),

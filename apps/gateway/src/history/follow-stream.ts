@@ -1,8 +1,8 @@
 import { type Broker, BrokerError } from '@headrace/broker'
-import type { DecodeRecord } from '@headrace/core'
+import { ProblemError } from '@headrace/schemas'
 import type { Clock } from '@headrace/service'
 import { mergeRecords } from './merged-records.ts'
-import { type HistoryEvent, type HistoryFilter, passes, shown } from './scan-history.ts'
+import { type HistoryEvent, type HistoryFilter, passes, type ReadHistory, shown } from './scan-history.ts'
 import { ASK_EVERY_MS, type StreamEnds } from './stream-ends.ts'
 import type { StreamPosition } from './stream-position.ts'
 
@@ -17,8 +17,7 @@ export type FollowItem =
 export interface FollowStream {
   broker: Pick<Broker, 'readRange' | 'offsets'>
   ends: StreamEnds
-  stream: string
-  decode: DecodeRecord
+  read: ReadHistory
   topic: string
   filter: HistoryFilter
   from: StreamPosition
@@ -32,7 +31,7 @@ const AFTER_FAILURE_MS = 1_000
  * The events of a stream from a position on, and then those that come, without an end. Each partition keeps its own order;
  * what is there at one look is in the order of its time. A partition that appears later is read from its beginning.
  *
- * Outages of Kafka are waited out. Throws what will not pass by itself: the stream was removed; or the signal's reason.
+ * Outages of Kafka, and of the schema registry, are waited out. Throws what will not pass by itself: the stream was removed; or the signal's reason.
  */
 export async function* followStream(options: FollowStream): AsyncGenerator<FollowItem, never, undefined> {
   const { ends, topic, clock, signal } = options
@@ -45,11 +44,16 @@ export async function* followStream(options: FollowStream): AsyncGenerator<Follo
       yield* readUpTo(options, position, now)
       await clock.sleep(ASK_EVERY_MS, signal)
     } catch (error) {
-      if (!(error instanceof BrokerError) || !error.retryable) throw error
+      if (!passesByItself(error)) throw error
       await clock.sleep(AFTER_FAILURE_MS, signal)
     }
   }
 }
+
+const passesByItself = (error: unknown): boolean =>
+  error instanceof BrokerError
+    ? error.retryable
+    : error instanceof ProblemError && error.code === 'schema_registry_unavailable'
 
 /** A log that ends before the position was cut, or made anew: what is there now is read from its beginning. */
 async function* cutBack(
@@ -69,7 +73,7 @@ async function* cutBack(
 }
 
 async function* readUpTo(
-  { broker, stream, decode, topic, filter, signal }: FollowStream,
+  { broker, read, topic, filter, signal }: FollowStream,
   position: Map<number, number>,
   ends: ReadonlyMap<number, number>,
 ): AsyncGenerator<FollowItem, void, undefined> {
@@ -85,7 +89,8 @@ async function* readUpTo(
   for (let found = await records.next(); found !== null; found = await records.next()) {
     yield* gaps.splice(0).map((gap): FollowItem => ({ kind: 'gap', ...gap, position }))
     const { partition, record } = found
-    const decoded = decode(stream, { partition, ...record })
+    const reading = read({ partition, ...record })
+    const decoded = reading instanceof Promise ? await reading : reading
     position.set(partition, record.offset + 1)
     if (decoded.kind === 'event' && passes(decoded.event, filter))
       yield { kind: 'event', event: shown(decoded.event, record.headers), position }

@@ -89,8 +89,7 @@ describe('a scan of history', () => {
 
   test('ends its page at the limit of records when nothing matches', async () => {
     const page = await scanHistory({
-      decode: decodeEvent,
-      stream: 'a',
+      read: (record) => decodeEvent('a', record),
       records: endless({ count: 0 }),
       filter: { ...everything, matchesTopic: () => false },
       limit: 10,
@@ -102,8 +101,7 @@ describe('a scan of history', () => {
   test('ends its page at the limit of time, but never without having read something', async () => {
     let now = 0
     const page = await scanHistory({
-      decode: decodeEvent,
-      stream: 'a',
+      read: (record) => decodeEvent('a', record),
       records: endless({ count: 0 }),
       filter: everything,
       limit: 10,
@@ -119,8 +117,7 @@ describe('a scan of history', () => {
       next: async () => await Promise.resolve({ partition: 0, record: large }),
     }
     const page = await scanHistory({
-      decode: decodeEvent,
-      stream: 'a',
+      read: (record) => decodeEvent('a', record),
       records,
       filter: everything,
       limit: 200,
@@ -134,8 +131,7 @@ describe('a scan of history', () => {
     const bad = { ...record(1, 0), value: Buffer.from('{') }
     const records = merge(logOf({ 0: [record(0, 0), bad, record(2, 0)] }), [[0, { next: 0, end: 3 }]])
     const page = await scanHistory({
-      decode: decodeEvent,
-      stream: 'a',
+      read: (record) => decodeEvent('a', record),
       records,
       filter: everything,
       limit: 10,

@@ -1,4 +1,4 @@
-import { type DecodeRecord, toWireEvent } from '@headrace/core'
+import { type ReadEvent, type StreamRecord, toWireEvent } from '@headrace/core'
 import type { EventRecord, WireEvent } from '@headrace/schemas'
 import type { MergedRecords } from './merged-records.ts'
 
@@ -31,9 +31,11 @@ export const SCAN_MS_MAX = 2_000
 /** Of the events of a page: 200 of the largest would be 200 MB of answer, held whole. */
 export const PAGE_BYTES_MAX = 8 * 1024 * 1024
 
+/** Reads a record of the stream; waits only where its schema is not known yet. */
+export type ReadHistory = (record: StreamRecord) => ReadEvent | Promise<ReadEvent>
+
 export interface HistoryScan {
-  stream: string
-  decode: DecodeRecord
+  read: ReadHistory
   records: MergedRecords
   filter: HistoryFilter
   /** Events of a page. */
@@ -43,8 +45,7 @@ export interface HistoryScan {
 }
 
 export async function scanHistory({
-  stream,
-  decode,
+  read,
   records,
   filter,
   limit,
@@ -58,7 +59,8 @@ export async function scanHistory({
     const found = await records.next()
     if (found === null) return { ...page, atEnd: true }
     page.scanned += 1
-    const decoded = decode(stream, { partition: found.partition, ...found.record })
+    const reading = read({ partition: found.partition, ...found.record })
+    const decoded = reading instanceof Promise ? await reading : reading
     if (decoded.kind === 'unreadable') page.unreadable += 1
     else if (decoded.kind === 'event' && passes(decoded.event, filter)) {
       page.events.push(shown(decoded.event, found.record.headers))

@@ -34,7 +34,7 @@ export interface DeadLetterDeskOptions {
   store: Store
   serverClock: Pick<ServerClock, 'now'>
   prefix: string
-  streams: Pick<StreamCatalog, 'bindingOf' | 'topicOf'>
+  streams: Pick<StreamCatalog, 'bindingOf' | 'reader' | 'topicOf'>
   events: Pick<RunEvents, 'queued' | 'held'>
   log: Logger
   clock: Clock
@@ -173,7 +173,7 @@ class Desk implements DeadLetterDesk {
   /** D2, D3 */
   async #redriveRecord(letter: DeadLetterRecord, by: DecisionBy): Promise<void> {
     const { store, streams, log, producer } = this.#options
-    const record = recordInside(letter, streams)
+    const record = await recordInside(letter, streams)
     const begun = await beginRedrive(store, refOf(letter))
     if (begun === null) return
     const eventId = redrivenEventId(letter)

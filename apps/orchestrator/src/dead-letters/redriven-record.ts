@@ -1,5 +1,5 @@
 import type { OutgoingRecord, StreamCatalog } from '@headrace/broker'
-import { decodeEvent, type DeadLetterRecord } from '@headrace/core'
+import type { DeadLetterRecord } from '@headrace/core'
 import { notRedrivable } from './redriven-window.ts'
 
 /** Whose events these are; from outside no source may begin with `headrace:`. */
@@ -20,12 +20,12 @@ export interface RedrivenName {
 
 /**
  * The record inside a dead letter, as it is published again: its key, value and headers, on its own partition, under the
- * dead letter's id. Throws `not_redrivable` where it would be set aside once more.
+ * dead letter's id. Throws `not_redrivable` where it would be set aside once more, and `schema_registry_unavailable`.
  */
-export function recordInside(
+export async function recordInside(
   letter: DeadLetterRecord,
-  streams: Pick<StreamCatalog, 'bindingOf' | 'topicOf'>,
-): OutgoingRecord {
+  streams: Pick<StreamCatalog, 'bindingOf' | 'reader' | 'topicOf'>,
+): Promise<OutgoingRecord> {
   const { source, value, recordKey: key } = letter
   const stream = source?.stream ?? null
   if (source === null || stream === null) throw notRedrivable('it is no record of a stream; discard it')
@@ -44,7 +44,8 @@ export function recordInside(
     'headrace-dedup': '1',
   }
   const { partition, offset } = source
-  const decoded = decodeEvent(stream, { partition, offset, timestamp: letter.timestamp, key, value, headers })
+  const read = await streams.reader(stream, [{ key, value }])
+  const decoded = read({ partition, offset, timestamp: letter.timestamp, key, value, headers })
   if (decoded.kind === 'unreadable') {
     throw notRedrivable(
       `it is still no event (${decoded.reason}: ${decoded.detail}): publish what it meant as an event, then discard it`,

@@ -5,7 +5,7 @@ import {
   readRecord,
   type StreamCatalog,
 } from '@headrace/broker'
-import { toWireEvent } from '@headrace/core'
+import { type ReadEvent, toWireEvent } from '@headrace/core'
 import { ProblemError, type WireEvent, type WireExplanation } from '@headrace/schemas'
 import {
   answeredBy,
@@ -26,7 +26,7 @@ export interface ExplainEvent {
   broker: Pick<Broker, 'readRange' | 'offsetsForTime' | 'offsets'>
   store: Store
   prefix: string
-  streams: Pick<StreamCatalog, 'topicOf' | 'decode'>
+  streams: Pick<StreamCatalog, 'topicOf' | 'reader'>
   stream: string
   partition: number
   sequenceId: number
@@ -38,7 +38,8 @@ export interface ExplainEvent {
 export async function explainEvent(options: ExplainEvent): Promise<WireExplanation> {
   const { store, streams, stream, partition, sequenceId } = options
   const record = await recordAt(options)
-  const decoded = streams.decode(stream, { partition, ...record })
+  const read = await streams.reader(stream, [record], options.signal)
+  const decoded = read({ partition, ...record })
   const event = decoded.kind === 'event' ? toWireEvent(decoded.event) : null
   const triggers = (await listTriggers(store)).filter((trigger) => trigger.stream === stream)
   const cursors = await loadCursors(store, stream, [partition])
@@ -75,7 +76,7 @@ export async function explainEvent(options: ExplainEvent): Promise<WireExplanati
 }
 
 /** A tombstone that its stream passes over is no event either. */
-function unreadableOf(decoded: ReturnType<StreamCatalog['decode']>): WireExplanation['unreadable'] {
+function unreadableOf(decoded: ReadEvent): WireExplanation['unreadable'] {
   if (decoded.kind === 'event') return null
   return { reason: decoded.kind === 'skipped' ? 'skipped' : decoded.reason, detail: decoded.detail }
 }

@@ -3,7 +3,7 @@ import { type Clock, codeOf, limited, type Logger } from '@headrace/service'
 import type { Reading, Repeats } from '../repeats/repeats.ts'
 import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
 import type { Follower, LaneEntry } from '../lanes/follower.ts'
-import { type LaneRecord, readRecord } from '../lanes/lane-record.ts'
+import { type LaneRecord, readRecords } from '../lanes/lane-record.ts'
 import { LANE_BEHIND_MAX } from '../lanes/lane-start.ts'
 import type { Lane } from '../lanes/lane.ts'
 import { Turns } from './turns.ts'
@@ -22,7 +22,7 @@ export interface CatchUpParts {
   enqueue: (entry: LaneEntry) => void
   deadLetters: DeadLetters
   repeats: Pick<Repeats, 'reading'>
-  streams: Pick<StreamCatalog, 'decode'>
+  streams: Pick<StreamCatalog, 'reader'>
   log: Logger
   clock: Clock
   /** A follower was dropped that must be read again. */
@@ -156,7 +156,7 @@ export class CatchUp {
         this.#parts.onOrphans()
         return null
       }
-      const read = records.map((record) => readRecord(this.#parts.streams, lane, record))
+      const read = await readRecords(this.#parts.streams, lane, records, signal)
       const unknownFromMs = reading.unknownFrom(read)
       if (unknownFromMs !== null) return unknownFromMs
       await this.#scanAll({ follower, lane, reading }, read, signal)

@@ -57,7 +57,7 @@ export interface AdoptionParts {
   lanes: LaneSet
   store: CursorStore
   broker: Pick<Broker, 'offsets' | 'offsetsForTime' | 'readRange'>
-  streams: Pick<StreamCatalog, 'decode'>
+  streams: Pick<StreamCatalog, 'reader'>
   /** Reads behind the lane until it meets it. */
   catchUp: (follower: Follower, lane: Lane) => void
   /** A cursor works by a newer definition than the list of triggers: it is worth reading again. */

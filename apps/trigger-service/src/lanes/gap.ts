@@ -1,11 +1,11 @@
 import { type Broker, BrokerError, type StreamCatalog } from '@headrace/broker'
 import { type CursorGap, findGap, type LogMarks } from '@headrace/core'
 import type { CursorRow } from '@headrace/store'
-import { readRecord } from './lane-record.ts'
+import { readRecords } from './lane-record.ts'
 
 export interface ReadLog {
   readonly broker: Pick<Broker, 'readRange'>
-  readonly streams: Pick<StreamCatalog, 'decode'>
+  readonly streams: Pick<StreamCatalog, 'reader'>
   readonly topic: string
   readonly marks: LogMarks
   /** The highest of those that are followed on the partition. */
@@ -30,7 +30,9 @@ async function firstSeen(
   try {
     for await (const { records } of broker.readRange({ topic, partition, from, to, maxBytes: 1, signal })) {
       const [first] = records
-      if (first !== undefined) return readRecord(streams, { stream, partition }, first).seen
+      if (first === undefined) continue
+      const [read] = await readRecords(streams, { stream, partition }, [first], signal)
+      return read?.seen ?? null
     }
   } catch (error) {
     if (!(error instanceof BrokerError) || error.retryable) throw error

@@ -1,5 +1,5 @@
 import type { IncomingRecord, StreamCatalog } from '@headrace/broker'
-import { toInputEvent, toWireEvent, type WindowEvent } from '@headrace/core'
+import { type ReadRecord, toInputEvent, toWireEvent, type WindowEvent } from '@headrace/core'
 import { limits, type EventRecord, type WireEvent } from '@headrace/schemas'
 
 /** An event as a window holds it: its share of the run's input is text already, made once for all triggers. */
@@ -42,13 +42,29 @@ export type LaneRecord =
       readonly raw: IncomingRecord
     }
 
-export function readRecord(
-  streams: Pick<StreamCatalog, 'decode'>,
-  { stream, partition }: { readonly stream: string; readonly partition: number },
-  record: IncomingRecord,
-): LaneRecord {
+export interface RecordPlace {
+  readonly stream: string
+  readonly partition: number
+}
+
+/**
+ * Reads records of a partition: at once, unless they name schemas that are not known here yet. Rejects while the registry
+ * cannot be asked: that is no record's fault, so whoever reads waits and tries again.
+ */
+export function readRecords(
+  streams: Pick<StreamCatalog, 'reader'>,
+  { stream, partition }: RecordPlace,
+  records: readonly IncomingRecord[],
+  signal?: AbortSignal,
+): LaneRecord[] | Promise<LaneRecord[]> {
+  const readAll = (read: ReadRecord) => records.map((record) => laneRecordOf(read, partition, record))
+  const reader = streams.reader(stream, records, signal)
+  return reader instanceof Promise ? reader.then(readAll) : readAll(reader)
+}
+
+function laneRecordOf(read: ReadRecord, partition: number, record: IncomingRecord): LaneRecord {
   const { offset, timestamp } = record
-  const decoded = streams.decode(stream, { ...record, partition })
+  const decoded = read({ ...record, partition })
   if (decoded.kind === 'skipped') return { kind: 'skipped', seen: { offset, timestamp, id: null } }
   if (decoded.kind === 'unreadable') {
     const { reason, detail } = decoded

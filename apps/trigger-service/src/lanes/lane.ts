@@ -11,7 +11,8 @@ import { progressEntry } from '../start-runs/flush-entry.ts'
 import { isMarked, type Reading, type Repeats } from '../repeats/repeats.ts'
 import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
 import type { Follower, LaneEntry } from './follower.ts'
-import { type LaneRecord, readRecord } from './lane-record.ts'
+import type { LaneRecord } from './lane-record.ts'
+import { readUntilKnown } from './read-until-known.ts'
 import { Tail } from './tail.ts'
 
 /** Records scanned before others get their turn: about 5 ms. */
@@ -22,7 +23,7 @@ export interface LaneParts {
   readonly enqueue: (entry: LaneEntry) => void
   readonly deadLetters: DeadLetters
   readonly repeats: Pick<Repeats, 'reading'>
-  readonly streams: Pick<StreamCatalog, 'decode' | 'topicOf'>
+  readonly streams: Pick<StreamCatalog, 'reader' | 'topicOf'>
   readonly log: Logger
   readonly clock: Clock
   /** This lane has triggers to read again: their cursors are not known (any more). */
@@ -51,7 +52,8 @@ export interface LaneParts {
  * N4  at the head = a fetch at `position` showed nothing; only then does the wall clock close windows
  * N5  buffered and pending bytes are bounded
  * N6  no follower is given a repeat; while ids cannot be entered nothing is scanned
- * N7  whatever fails here ends in `waiting`: followers are dropped and read again, nothing is passed over
+ * N7  while a schema that a record names cannot be asked for, nothing is scanned, and nothing set aside
+ * N8  whatever fails here ends in `waiting`: followers are dropped and read again, nothing is passed over
  */
 export class Lane implements LaneHandler {
   readonly topic: string
@@ -271,7 +273,10 @@ export class Lane implements LaneHandler {
       const chunk = this.#nextChunk()
       if (chunk === null) return
       const life = this.#life
-      const records = chunk.records.map((record) => readRecord(this.#parts.streams, this, record))
+      const reading = readUntilKnown(this.#parts, this, chunk.records)
+      // Most chunks name no schema that is not known, and are read in the turn in which they came.
+      const records = reading instanceof Promise ? await reading : reading
+      if (life !== this.#life) continue
       const unreadable = records.filter((record) => record.kind === 'unreadable')
       if (unreadable.length > 0) {
         const letters = unreadable.map((record) => recordLetter(this.#name, record))

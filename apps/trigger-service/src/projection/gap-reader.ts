@@ -11,7 +11,7 @@ import {
 } from '@headrace/service'
 import { type ProjectionGap, projectionTriggerId } from '@headrace/store'
 import { Turns } from '../catch-up/turns.ts'
-import { readRecord } from '../lanes/lane-record.ts'
+import { readRecords } from '../lanes/lane-record.ts'
 import type { Lane } from '../lanes/lane.ts'
 import type { Reading, Repeats } from '../repeats/repeats.ts'
 import { type DeadLetters, recordLetter } from '../set-aside/dead-letters.ts'
@@ -39,7 +39,7 @@ export interface GapReaderParts {
   writer: Pick<ResponseWriter, 'write'>
   deadLetters: DeadLetters
   repeats: Pick<Repeats, 'reading'>
-  streams: Pick<StreamCatalog, 'decode'>
+  streams: Pick<StreamCatalog, 'reader'>
   log: Logger
   clock: Clock
   metrics: Metrics
@@ -150,7 +150,7 @@ export class GapReader {
       // Retention took its beginning, or the log was cut: where it begins is asked again.
       if (end === 'out_of_range' || (end === 'log_end' && nextOffset < gap.fromOffset))
         throw new Error(`the log does not hold ${nextOffset}`)
-      const records = raw.map((record) => readRecord(streams, lane, record))
+      const records = await readRecords(streams, lane, raw, signal)
       const unreadable = records.filter((record) => record.kind === 'unreadable')
       const letters = unreadable.map((record) => recordLetter({ stream, partition }, record))
       if (letters.length > 0) await deadLetters.put(letters, signal)

@@ -2,7 +2,7 @@ import { type Broker, BrokerError, type IncomingRecord, type StreamCatalog } fro
 import { type Clock, codeOf, type Logger } from '@headrace/service'
 import type { EventIdEntry, SweptTo } from '@headrace/store'
 import { Turns } from '../catch-up/turns.ts'
-import { readRecord } from '../lanes/lane-record.ts'
+import { readRecords } from '../lanes/lane-record.ts'
 import { entryOf } from './event-id.ts'
 import type { EventIdStore } from './event-id-store.ts'
 import { untilAnswered } from './until-answered.ts'
@@ -15,7 +15,7 @@ const FETCH_BYTES_MAX = 256 * 1024
 export interface RecallParts {
   store: EventIdStore
   broker: Pick<Broker, 'offsetsForTime' | 'readRange'>
-  streams: Pick<StreamCatalog, 'decode' | 'bindingOf'>
+  streams: Pick<StreamCatalog, 'reader' | 'bindingOf'>
   log: Logger
   clock: Clock
   onOutage: (detail: string | null) => void
@@ -170,7 +170,7 @@ class MarkedIds {
       if (next !== undefined) return next
       const chunk = await this.#chunks.next()
       if (chunk.done === true) return null
-      this.#entries = this.#read(chunk.value).toReversed()
+      this.#entries = (await this.#read(chunk.value)).toReversed()
     }
   }
 
@@ -182,14 +182,13 @@ class MarkedIds {
     await this.#chunks.return()
   }
 
-  #read(records: readonly IncomingRecord[]): EventIdEntry[] {
+  async #read(records: readonly IncomingRecord[]): Promise<EventIdEntry[]> {
     const { incarnation, streams, ...place } = this.#place
     const isOwn = streams.bindingOf(place.stream) === null
-    return records.flatMap((raw) => {
-      if (isOwn && raw.headers['headrace-dedup'] === undefined) return []
-      const record = readRecord(streams, place, raw)
-      return record.kind === 'event' && record.event.dedup ? [entryOf(record.event, incarnation)] : []
-    })
+    const marked = isOwn ? records.filter((raw) => raw.headers['headrace-dedup'] !== undefined) : records
+    return (await readRecords(streams, place, marked)).flatMap((record) =>
+      record.kind === 'event' && record.event.dedup ? [entryOf(record.event, incarnation)] : [],
+    )
   }
 }
 

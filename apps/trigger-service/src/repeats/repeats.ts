@@ -10,7 +10,7 @@ import { untilAnswered } from './until-answered.ts'
 export interface RepeatsParts {
   store: EventIdStore
   broker: Pick<Broker, 'offsetsForTime' | 'readRange'>
-  streams: Pick<StreamCatalog, 'decode' | 'bindingOf'>
+  streams: Pick<StreamCatalog, 'reader' | 'bindingOf'>
   log: Logger
   clock: Clock
   /** Told of each failed try, and null when Postgres answers again. */

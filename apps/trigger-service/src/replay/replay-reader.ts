@@ -13,7 +13,7 @@ import { Turns } from '../catch-up/turns.ts'
 import { untilSettled } from '../catch-up/until-settled.ts'
 import type { LaneEntry } from '../lanes/follower.ts'
 import { gapOfCursor } from '../lanes/gap.ts'
-import { readRecord } from '../lanes/lane-record.ts'
+import { readRecords } from '../lanes/lane-record.ts'
 import type { Lane } from '../lanes/lane.ts'
 import { expressionsOf } from '../lanes/trigger-expressions.ts'
 import type { Reading, Repeats } from '../repeats/repeats.ts'
@@ -44,7 +44,7 @@ export interface ReplayStore {
 export interface ReplayReaderParts {
   store: ReplayStore
   broker: Pick<Broker, 'offsets' | 'readRange'>
-  streams: Pick<StreamCatalog, 'decode'>
+  streams: Pick<StreamCatalog, 'reader'>
   lanes: { readonly all: readonly Lane[] }
   /** Of a trigger that is followed now; null: it is paused, held back or gone, and so are its replays. */
   trigger: (stream: string, id: string) => TriggerRow | null
@@ -200,7 +200,7 @@ export class ReplayReader {
     try {
       for await (const chunk of this.#parts.broker.readRange({ ...range, maxBytes: FETCH_BYTES_MAX })) {
         if (chunk.end === 'out_of_range') return { kind: 'gone', reason: 'gap' }
-        const records = chunk.records.map((record) => readRecord(this.#parts.streams, lane, record))
+        const records = await readRecords(this.#parts.streams, lane, chunk.records, signal)
         const unknownFromMs = reading.unknownFrom(records)
         if (unknownFromMs !== null) return { kind: 'unknown_ids', fromMs: unknownFromMs }
         // Records that are no events were set aside when they were new.

@@ -35,6 +35,7 @@ interface SceneOptions {
   prefix: string
   databaseUrl: string
   partitions: number
+  schemaRegistryUrl?: string
 }
 
 /** A real Kafka and a real Postgres, with a prefix, a stream `orders` and a database of the test's own. */
@@ -145,6 +146,7 @@ export class Scene {
         kafka: { brokers, topics: 'create', replicationFactor: 1, security: {} },
         prefix,
         databaseUrl,
+        schemaRegistryUrl: this.#options.schemaRegistryUrl ?? null,
         progressEveryMs,
         queuedRunsMax,
         drainTimeoutMs: 20_000,

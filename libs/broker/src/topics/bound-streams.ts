@@ -1,5 +1,14 @@
-import { decodeEvent, decodeExternal, type ReadEvent, type StreamRecord } from '@headrace/core'
-import type { StreamBinding } from '@headrace/schemas'
+import {
+  addSchemaIds,
+  decodeEvent,
+  decodeExternal,
+  type Frames,
+  needsSchemas,
+  type ReadFrame,
+  type ReadRecord,
+  type StreamRecord,
+} from '@headrace/core'
+import { ProblemError, type StreamBinding } from '@headrace/schemas'
 import { eventsTopic, streamOfTopic } from './topic-plan.ts'
 
 /** Which Kafka topic holds a stream, and how its records are read: ours, unless it is bound to somebody else's topic. */
@@ -9,9 +18,19 @@ export interface StreamCatalog {
   streamOf(topic: string): string | null
   /** Null for a stream of our own. */
   bindingOf(stream: string): StreamBinding | null
-  /** Reads a record of a stream. Never throws. */
-  decode(stream: string, record: StreamRecord): ReadEvent
+  /**
+   * What reads these records of a stream: at once, unless they name schemas that are not known yet. Rejects with a problem that
+   * is worth another try while the registry cannot be asked: no reason to set a record aside.
+   */
+  reader(
+    stream: string,
+    records: readonly FramedRecord[],
+    signal?: AbortSignal,
+  ): ReadRecord | Promise<ReadRecord>
 }
+
+/** As much of a record as tells by which schemas it is read. */
+export type FramedRecord = Pick<StreamRecord, 'key' | 'value'>
 
 /** The bindings as last heard of. Who hears of them, from Postgres or from the config topic, sets them here. */
 export class BoundStreams implements StreamCatalog {
@@ -20,8 +39,12 @@ export class BoundStreams implements StreamCatalog {
   #byStream: ReadonlyMap<string, StreamBinding> = new Map()
   #byTopic: ReadonlyMap<string, string> = new Map()
 
-  constructor(prefix: string) {
+  readonly #frames: Frames | null
+
+  /** `frames` null: no registry is configured. */
+  constructor(prefix: string, frames: Frames | null = null) {
     this.#prefix = prefix
+    this.#frames = frames
   }
 
   set(bindings: readonly StreamBinding[]): void {
@@ -48,9 +71,22 @@ export class BoundStreams implements StreamCatalog {
     return own !== null && this.#byStream.has(own) ? null : own
   }
 
-  decode(stream: string, record: StreamRecord): ReadEvent {
-    const binding = this.#byStream.get(stream)
-    return binding === undefined ? decodeEvent(stream, record) : decodeExternal(binding, record)
+  reader(
+    stream: string,
+    records: readonly FramedRecord[],
+    signal?: AbortSignal,
+  ): ReadRecord | Promise<ReadRecord> {
+    const binding = this.#byStream.get(stream) ?? null
+    if (this.#frames === null)
+      return binding !== null && needsSchemas(binding.rule)
+        ? Promise.reject(noRegistry(stream))
+        : readerOf(stream, binding)
+    const ids = new Set<number>()
+    for (const record of records) addSchemaIds(binding?.rule ?? null, record, ids)
+    const read = this.#frames.reader(ids, signal)
+    return read instanceof Promise
+      ? read.then((known) => readerOf(stream, binding, known))
+      : readerOf(stream, binding, read)
   }
 
   /** Kept: it is asked for with every event that is published. */
@@ -64,6 +100,18 @@ export class BoundStreams implements StreamCatalog {
     return topic
   }
 }
+
+function readerOf(stream: string, binding: StreamBinding | null, readFrame?: ReadFrame): ReadRecord {
+  return binding === null
+    ? (record) => decodeEvent(stream, record, readFrame)
+    : (record) => decodeExternal(binding, record, readFrame)
+}
+
+const noRegistry = (stream: string): ProblemError =>
+  new ProblemError(
+    'schema_registry_unavailable',
+    `The records of ${stream} are read by their schemas, and HEADRACE_SCHEMA_REGISTRY_URL is not set here`,
+  )
 
 /** Callers may name any number of streams that there are not. */
 const NAMES_KEPT_MAX = 1_000

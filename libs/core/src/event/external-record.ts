@@ -10,6 +10,7 @@ import {
   streamOf,
   topicFault,
 } from '@headrace/schemas'
+import { frameOf, type FrameRule, type ReadFrame } from './frame.ts'
 import { type DecodedEvent, decodeEvent, isDeeper, type StreamRecord } from './kafka-event.ts'
 
 /**
@@ -25,19 +26,24 @@ export type ReadEvent =
   /** A tombstone that the rule passes over: no event, and nothing is wrong with it. */
   | { kind: 'skipped'; detail: string }
 
-/** Reads a record of a stream, whoever wrote it. Never throws. */
-export type DecodeRecord = (stream: string, record: StreamRecord) => ReadEvent
+/** Reads records of one stream, whoever wrote them. Never throws. */
+export type ReadRecord = (record: StreamRecord) => ReadEvent
 
 /** On records that Headrace wrote into an external stream: the stream's name. */
 export const STREAM_HEADER = 'headrace-stream'
 
-export function decodeExternal({ stream, rule }: StreamBinding, record: StreamRecord): ReadEvent {
+/** Without `readFrame` a frame is bytes like any other. */
+export function decodeExternal(
+  { stream, rule }: StreamBinding,
+  record: StreamRecord,
+  readFrame?: ReadFrame,
+): ReadEvent {
   const headers = headersOf(record)
-  if (headers.text[STREAM_HEADER] === stream) return decodeEvent(stream, record)
+  if (headers.text[STREAM_HEADER] === stream) return decodeEvent(stream, record, readFrame)
   if (record.value === null && rule.tombstones === 'skip')
     return { kind: 'skipped', detail: 'it is a tombstone, which this stream passes over' }
   try {
-    return decode(stream, { rule, record, headers })
+    return decode(stream, { rule, record, headers, readFrame })
   } catch (error) {
     if (error instanceof Unmappable)
       return { kind: 'unreadable', reason: error.reason, detail: error.message }
@@ -63,17 +69,18 @@ interface Mapped {
   readonly rule: BindingRule
   readonly record: StreamRecord
   readonly headers: Headers
+  readonly readFrame: ReadFrame | undefined
 }
 
-function decode(stream: string, { rule, record, headers }: Mapped): ReadEvent {
+function decode(stream: string, { rule, record, headers, readFrame }: Mapped): ReadEvent {
   const { timestamp, partition, offset } = record
   if (!Number.isSafeInteger(timestamp) || timestamp < 0 || timestamp > limits.timeMsMax)
     throw new Unmappable('invalid_time', `its time ${timestamp} is none`)
-  const data = record.value === null ? null : dataOf(record.value, rule)
+  const data = record.value === null ? null : dataOf(record.value, rule, readFrame)
   if (isDeeper(data, limits.jsonDepthMax))
     throw new Unmappable('json_too_deep', `nested deeper than ${limits.jsonDepthMax} levels`)
   const from: Sources = { headers: headers.text, data }
-  const { key, keyBase64 } = keyOf(record.key, rule)
+  const { key, keyBase64 } = keyOf(record.key, rule, readFrame)
   const external: ExternalFacts = {
     headers: headers.text,
     headersBase64: headers.base64,
@@ -130,15 +137,46 @@ function headersOf({ headers }: StreamRecord): Headers {
 
 function keyOf(
   key: Uint8Array | null,
-  { key_format: format }: BindingRule,
+  { key_format: format, unions }: BindingRule,
+  readFrame: ReadFrame | undefined,
 ): { key: string | null; keyBase64: string | null } {
   if (key === null) return { key: null, keyBase64: null }
+  if (format === 'avro') {
+    const read = framed(key, { what: 'key', type: 'AVRO', unions }, readFrame)
+    return { key: typeof read === 'string' ? read : JSON.stringify(read), keyBase64: null }
+  }
   const text = format === 'string' ? textOf(key) : null
   return text === null ? { key: null, keyBase64: base64Of(key) } : { key: text, keyBase64: null }
 }
 
-function dataOf(value: Uint8Array, { value_format: format }: BindingRule): Json {
+function dataOf(value: Uint8Array, rule: BindingRule, readFrame: ReadFrame | undefined): Json {
+  const { value_format: format, unions } = rule
+  if (format === 'avro' || format === 'protobuf') {
+    const type = format === 'avro' ? 'AVRO' : 'PROTOBUF'
+    return framed(value, { what: 'value', type, unions }, readFrame)
+  }
   if (format === 'binary') return base64Of(value)
+  const frame = format === 'auto' || format === 'json_schema' ? frameOf(value) : null
+  if (frame !== null && format === 'auto' && readFrame !== undefined)
+    return framed(value, { what: 'value', type: null, unions }, readFrame)
+  return plainOf(frame !== null && format === 'json_schema' ? frame.payload : value, format)
+}
+
+/** What stands behind a frame, by the schema that it names. */
+function framed(
+  bytes: Uint8Array,
+  { what, type, unions }: Pick<FrameRule, 'type' | 'unions'> & { what: 'key' | 'value' },
+  readFrame: ReadFrame | undefined,
+): Json {
+  if (readFrame === undefined || frameOf(bytes) === null)
+    throw new Unmappable('undecodable', `the ${what} does not begin with the frame of a schema`)
+  const read = readFrame(bytes, { type, unions, json: parseJson })
+  if (read.kind === 'data') return read.data
+  throw new Unmappable(read.reason, `the ${what}: ${read.detail}`)
+}
+
+/** Of what names no schema. */
+function plainOf(value: Uint8Array, format: BindingRule['value_format']): Json {
   const text = textOf(value)
   if (text === null) {
     if (format === 'auto') return base64Of(value)

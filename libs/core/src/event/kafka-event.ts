@@ -9,6 +9,7 @@ import {
   topicFault,
   type WireEvent,
 } from '@headrace/schemas'
+import { frameOf, type ReadFrame } from './frame.ts'
 import { isoTime } from './iso-time.ts'
 
 /**
@@ -82,9 +83,10 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
 /** Ids and keys are compared: a leading U+FEFF is a part of them. Before JSON it is only a byte order mark. */
 const exactUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-export function decodeEvent(stream: string, record: StreamRecord): DecodedEvent {
+/** Without `readFrame` a framed value is no JSON, and so no event. */
+export function decodeEvent(stream: string, record: StreamRecord, readFrame?: ReadFrame): DecodedEvent {
   try {
-    return decode(stream, record)
+    return decode(stream, record, readFrame)
   } catch (error) {
     // TextDecoder and JSON.parse are what throws here; both say what they met.
     return {
@@ -95,7 +97,7 @@ export function decodeEvent(stream: string, record: StreamRecord): DecodedEvent 
   }
 }
 
-function decode(stream: string, record: StreamRecord): DecodedEvent {
+function decode(stream: string, record: StreamRecord, readFrame: ReadFrame | undefined): DecodedEvent {
   const header = (name: string): string | null => {
     const value = record.headers[name]
     return value === undefined ? null : typeof value === 'string' ? value : exactUtf8.decode(value)
@@ -111,7 +113,9 @@ function decode(stream: string, record: StreamRecord): DecodedEvent {
   if (record.value === null) return unreadable('no_value', 'the record has no value')
   const type = header('ce_type')
   const key = record.key === null ? null : exactUtf8.decode(record.key)
-  const data = JSON.parse(utf8.decode(record.value)) as Json
+  const read = readValue(record.value, readFrame)
+  if (read.kind === 'unreadable') return read
+  const { data } = read
   if (isDeeper(data, limits.jsonDepthMax))
     return unreadable('json_too_deep', `nested deeper than ${limits.jsonDepthMax} levels`)
   const event: EventRecord = {
@@ -129,6 +133,12 @@ function decode(stream: string, record: StreamRecord): DecodedEvent {
     dedup: header('headrace-dedup') === '1',
   }
   return { kind: 'event', event, bytes: record.value.byteLength }
+}
+
+function readValue(value: Uint8Array, readFrame: ReadFrame | undefined): ReturnType<ReadFrame> {
+  if (value[0] === 0 && readFrame !== undefined && frameOf(value) !== null)
+    return readFrame(value, { type: null, unions: 'unwrap', json: (text) => JSON.parse(text) as Json })
+  return { kind: 'data', data: JSON.parse(utf8.decode(value)) as Json }
 }
 
 /**

@@ -1,0 +1,118 @@
+import { frameOf, type Frames, type ReadFrame } from '@headrace/core'
+import { compileSchema, type SchemaReader } from './decode/schema-reader.ts'
+import { createSchemaSource, type SchemaSource } from './schema-source.ts'
+
+/** Compiled schemas kept; beyond, the one that was asked for longest ago goes. */
+const SCHEMAS_KEPT_MAX = 1_000
+/** An id that the registry does not have is asked for again after that: its replicas may learn of it late. */
+const UNKNOWN_KEPT_MS = 30_000
+/** Requests to the registry under way at once. */
+const ASKED_AT_ONCE_MAX = 8
+
+/** Null: the registry has no such schema. */
+type Known = SchemaReader | null
+
+/**
+ * Reads framed values by the schemas of a registry.
+ *
+ * S1  what is known is answered without the registry, however long that is away
+ * S2  an id is asked for once at a time, whoever wants it
+ * S3  a reader keeps the schemas it was made for: none of them goes while it reads
+ */
+export class FramedValues implements Frames {
+  readonly #source: SchemaSource
+  readonly #now: () => number
+  readonly #known = new Map<number, { reader: Known; since: number }>()
+  readonly #asked = new Map<number, Promise<Known>>()
+
+  /** `now`: ms of a clock that only goes forward. */
+  constructor(source: SchemaSource, now: () => number) {
+    this.#source = source
+    this.#now = now
+  }
+
+  reader(ids: ReadonlySet<number>, signal?: AbortSignal): ReadFrame | Promise<ReadFrame> {
+    if (ids.size === 0) return readNothing
+    const readers = new Map<number, Known>()
+    const missing: number[] = []
+    for (const id of ids) {
+      const known = this.#find(id)
+      if (known === undefined) missing.push(id)
+      else readers.set(id, known)
+    }
+    return missing.length === 0 ? readBy(readers) : this.#ask(missing, readers, signal)
+  }
+
+  #find(id: number): Known | undefined {
+    const found = this.#known.get(id)
+    if (found === undefined) return undefined
+    if (found.reader === null && this.#now() - found.since > UNKNOWN_KEPT_MS) return undefined
+    this.#known.delete(id)
+    this.#known.set(id, found)
+    return found.reader
+  }
+
+  async #ask(missing: number[], readers: Map<number, Known>, signal?: AbortSignal): Promise<ReadFrame> {
+    const left = missing.values()
+    const askNext = async (): Promise<void> => {
+      for (const id of left) {
+        signal?.throwIfAborted()
+        readers.set(id, await this.#askOne(id))
+      }
+    }
+    await Promise.all(Array.from({ length: Math.min(ASKED_AT_ONCE_MAX, missing.length) }, askNext))
+    return readBy(readers)
+  }
+
+  async #askOne(id: number): Promise<Known> {
+    const under = this.#asked.get(id)
+    if (under !== undefined) return await under
+    const asking = this.#read(id).finally(() => this.#asked.delete(id))
+    this.#asked.set(id, asking)
+    return await asking
+  }
+
+  async #read(id: number): Promise<Known> {
+    const schema = await this.#source.byId(id)
+    const reader = schema === null ? null : compileSchema(schema)
+    this.#keep(id, reader)
+    return reader
+  }
+
+  #keep(id: number, reader: Known): void {
+    this.#known.delete(id)
+    this.#known.set(id, { reader, since: this.#now() })
+    const [oldest] = this.#known.keys()
+    if (this.#known.size > SCHEMAS_KEPT_MAX && oldest !== undefined) this.#known.delete(oldest)
+  }
+}
+
+const readBy =
+  (readers: ReadonlyMap<number, Known>): ReadFrame =>
+  (bytes, { type, unions, json }) => {
+    const frame = frameOf(bytes)
+    const reader = frame === null ? undefined : readers.get(frame.id)
+    if (frame === null || reader === undefined)
+      return undecodable('it does not begin with the frame of a schema')
+    if (reader === null) {
+      const detail = `the schema registry has no schema ${frame.id}`
+      return { kind: 'unreadable', reason: 'unknown_schema', detail }
+    }
+    if (type !== null && reader.type !== type)
+      return undecodable(`its schema ${frame.id} is ${reader.type} and not ${type}`)
+    const read = reader.read(frame.payload, unions, json)
+    return read.kind === 'data' ? read : undecodable(read.detail)
+  }
+
+const undecodable = (detail: string): ReturnType<ReadFrame> => ({
+  kind: 'unreadable',
+  reason: 'undecodable',
+  detail,
+})
+
+const readNothing = readBy(new Map())
+
+/** Of the registry at this URL; null: none is configured. */
+export function framesOf(url: string | null): Frames | null {
+  return url === null ? null : new FramedValues(createSchemaSource(url), () => performance.now())
+}

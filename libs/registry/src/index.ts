@@ -1,0 +1,1 @@
+export { framesOf } from './framed-values.ts'
