@@ -18,7 +18,9 @@ let worker: FakeWorker
 const timed = { ...workflowOf('timed'), timeouts: { start_ms: 100, run_ms: 3_600_000 } }
 beforeAll(async () => {
   headrace = await startedOrchestrator({ brokers, prefix, databaseUrl })
-  worker = await headrace.lastingWorker({ workflows: [workflowOf('report'), workflowOf('many'), workflowOf('unfit'), timed] })
+  worker = await headrace.lastingWorker({
+    workflows: [workflowOf('report'), workflowOf('many'), workflowOf('unfit'), timed],
+  })
 })
 afterAll(async () => await headrace.stop())
 
