@@ -25,12 +25,11 @@ const dashboards = readdirSync(join(files, 'dashboards')).map(
   (file) => JSON.parse(readFileSync(join(files, 'dashboards', file), 'utf8')) as Dashboard,
 )
 
-/** Metric and label names as the code says them; a histogram shows three series. */
-async function metricsOfTheCode(): Promise<Set<string>> {
-  const names = new Set<string>()
+/** Metrics as the code says them, with their types. */
+function metricsOfTheCode(): Map<string, string> {
+  const kinds = new Map<string, string>()
   const add = (kind: string, name: string): void => {
-    const series = kind === 'histogram' ? ['_bucket', '_sum', '_count'] : ['']
-    for (const one of series) names.add(`headrace_${name}${one}`)
+    kinds.set(`headrace_${name}`, kind)
   }
   const sources = globSync('{apps,libs}/*/src/**/*.ts', { cwd: REPOSITORY }).filter(
     (file) => !file.includes('.test.'),
@@ -45,9 +44,17 @@ async function metricsOfTheCode(): Promise<Set<string>> {
       else for (const app of ['gateway', 'orchestrator']) add(kind, name.replace('${name}', app))
     }
     // The SDK writes its own.
-    for (const [, kind = '', name = ''] of text.matchAll(/\badd\('(gauge|counter)', '(\w+)'/g))
+    for (const [, kind = '', name = ''] of text.matchAll(/\badd\('(gauge|counter|histogram)', '(\w+)'/g))
       add(kind, name)
   }
+  return kinds
+}
+
+/** What a query can name: a histogram shows three series; and the process's own. */
+async function seriesOfTheCode(): Promise<Set<string>> {
+  const names = new Set<string>()
+  for (const [name, kind] of metricsOfTheCode())
+    for (const series of kind === 'histogram' ? ['_bucket', '_sum', '_count'] : ['']) names.add(name + series)
   for (const { name } of await createMetrics({ process: true }).registry.getMetricsAsJSON()) names.add(name)
   return names
 }
@@ -55,7 +62,7 @@ async function metricsOfTheCode(): Promise<Set<string>> {
 const metricsIn = (expression: string): string[] => expression.match(/headrace_\w+/g) ?? []
 
 test('every metric of the alerts and the dashboards is one that the code has', async () => {
-  const known = await metricsOfTheCode()
+  const known = await seriesOfTheCode()
   expect(known.size).toBeGreaterThan(50)
   const used = [
     ...rules.flatMap(({ expr }) => metricsIn(expr)),
@@ -65,6 +72,17 @@ test('every metric of the alerts and the dashboards is one that the code has', a
   ]
   expect(used.length).toBeGreaterThan(40)
   expect([...new Set(used)].filter((name) => !known.has(name))).toEqual([])
+})
+
+test('every metric is in the reference with its type, its labels and what it means, and nothing else is', () => {
+  const text = readFileSync(join(REPOSITORY, 'docs/metrics.md'), 'utf8')
+  const rows = text
+    .split('\n')
+    .filter((line) => line.startsWith('| `headrace_'))
+    .map((line) => line.split('|').map((cell) => cell.trim()))
+  for (const cells of rows) expect(cells.slice(1, 5).filter((cell) => cell.length > 0)).toHaveLength(4)
+  const told = new Map(rows.map(([, name = '', kind = '']) => [name.replaceAll('`', ''), kind]))
+  expect(Object.fromEntries(told)).toEqual(Object.fromEntries(metricsOfTheCode()))
 })
 
 test('every alert has its page, which names it, and every page its alert', () => {

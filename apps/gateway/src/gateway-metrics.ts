@@ -7,6 +7,7 @@ export interface GatewayMetrics {
   /** `reason` is a problem code. */
   rejected(reason: string, events: number): void
   produced(events: number, seconds: number): void
+  producerRecreated(): void
 }
 
 /** Events of one request: from one to the limit of a request. */
@@ -35,6 +36,10 @@ export function createGatewayMetrics(
     help: 'Events of one request.',
     buckets: BATCH_BUCKETS,
   })
+  const recreated = metrics.counter({
+    name: 'kafka_producer_recreated_total',
+    help: 'Producers thrown away because the fate of a send was unknown.',
+  })
   metrics.gauge({
     name: 'gateway_inflight_bytes',
     help: 'Bytes of request bodies between arrival and answer.',
@@ -57,6 +62,7 @@ export function createGatewayMetrics(
       child.inc()
     },
     rejected: (reason, count) => rejected.inc({ reason }, count),
+    producerRecreated: () => recreated.inc(),
     produced(count, value) {
       batch.observe(count)
       seconds.observe(value)

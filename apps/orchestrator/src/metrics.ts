@@ -1,5 +1,8 @@
 import type { Metrics } from '@headrace/service'
 
+/** From an answer that was there already to a wait of a month. */
+const WAIT_SECONDS_BUCKETS = [0.01, 0.1, 1, 10, 60, 600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 30 * 86_400]
+
 /** What the orchestrator counts (docs: observability). Labels are bounded: workflows, queues, kinds; never a run. */
 export function orchestratorMetrics(metrics: Metrics) {
   const run = ['workflow', 'queue'] as const
@@ -7,7 +10,7 @@ export function orchestratorMetrics(metrics: Metrics) {
     runsStarted: metrics.counter({
       name: 'runs_started_total',
       help: 'Runs claimed at their first epoch; a claim that is repeated counts again.',
-      labels: ['workflow'],
+      labels: run,
     }),
     runsFinished: metrics.counter({
       name: 'runs_finished_total',
@@ -22,7 +25,12 @@ export function orchestratorMetrics(metrics: Metrics) {
     queueWaitSeconds: metrics.histogram({
       name: 'queue_wait_seconds',
       help: 'Time from a run’s creation to its first claim.',
-      labels: ['workflow'],
+      labels: run,
+    }),
+    eventToStartSeconds: metrics.histogram({
+      name: 'event_to_start_seconds',
+      help: 'Time from the last event of a window, in its stream’s log, to the first claim of its run.',
+      labels: run,
     }),
     ...waitMetrics(metrics),
     steps: metrics.counter({
@@ -74,6 +82,17 @@ function waitMetrics(metrics: Metrics) {
       help: 'Waits that were answered or timed out; unverified: without the proof that no answer was on its way.',
       labels: ['kind', 'outcome'],
     }),
+    waitTimeouts: metrics.counter({
+      name: 'wait_timeouts_total',
+      help: 'Waits that timed out.',
+      labels: ['kind'],
+    }),
+    waitSeconds: metrics.histogram({
+      name: 'wait_seconds',
+      help: 'Time from the registration of a wait to its answer or time-out.',
+      labels: ['kind'],
+      buckets: WAIT_SECONDS_BUCKETS,
+    }),
     answerSeconds: metrics.histogram({
       name: 'answer_seconds',
       help: 'Time from an event in its stream’s log to the answer of a wait, also of one that was registered later.',
@@ -83,7 +102,7 @@ function waitMetrics(metrics: Metrics) {
       help: 'Events on which a wait’s filter could not be evaluated; they do not answer it.',
     }),
     resumeSeconds: metrics.histogram({
-      name: 'resume_seconds',
+      name: 'wait_resume_seconds',
       help: 'Time from an answer that queued a parked run to its next claim, where one instance saw both.',
       labels: ['workflow'],
     }),
@@ -96,6 +115,10 @@ function waitMetrics(metrics: Metrics) {
       name: 'publishes_total',
       help: 'Publish commands by what became of them; failed ones are sent again.',
       labels: ['outcome'],
+    }),
+    producersRecreated: metrics.counter({
+      name: 'kafka_producer_recreated_total',
+      help: 'Producers thrown away because the fate of a send was unknown.',
     }),
     publishSeconds: metrics.histogram({
       name: 'publish_seconds',

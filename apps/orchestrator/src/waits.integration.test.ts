@@ -178,7 +178,7 @@ describe('a wait', () => {
       steps: [{ key: 'nap', step_kind: 'time', seen: 1, epoch: 1, output: 'null' }],
     })
     const metrics = await (await fetch(`${headrace.app.managementUrl}/metrics`)).text()
-    expect(metrics).toMatch(/headrace_resume_seconds_count\{workflow="shop"\} [1-9]/)
+    expect(metrics).toMatch(/headrace_wait_resume_seconds_count\{workflow="shop"\} [1-9]/)
   })
 })
 

@@ -1,4 +1,4 @@
-import type { Broker, CoalescingProducer } from '@headrace/broker'
+import type { Broker, CoalescingProducer, ProducerOptions } from '@headrace/broker'
 import {
   type Clock,
   createDuty,
@@ -84,7 +84,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   return dispatcherOf({
     ...rest,
     targets: async () => await dispatchTargets(store),
-    producer: broker.producer(),
+    producer: broker.producer(recreationsIn(options.metrics)),
   })
 }
 
@@ -270,6 +270,15 @@ class TaskDispatcher implements Dispatcher {
 }
 
 const charactersOf = ({ seed }: Waiting): number => seed.input?.length ?? 0
+
+function recreationsIn(metrics: Metrics | undefined): ProducerOptions {
+  if (metrics === undefined) return {}
+  const recreated = metrics.counter({
+    name: 'kafka_producer_recreated_total',
+    help: 'Producers thrown away because the fate of a send was unknown.',
+  })
+  return { onProducerRecreated: () => recreated.inc() }
+}
 
 function taskCounter(metrics: Metrics | undefined): (outcome: Outcome) => void {
   if (metrics === undefined) return () => undefined

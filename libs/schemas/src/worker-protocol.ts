@@ -264,6 +264,9 @@ export interface ClaimedRun {
   } | null
   parent_run_id: string | null
   traceparent: string | null
+  queue: string
+  /** When the run began, by the log: its window's last event; without a window its creation, less some seconds. */
+  since: number
   started_at: number
   /** In the order they happened. `wake` counts every answer among them. */
   steps: StoredStep[]

@@ -398,6 +398,9 @@ function answersOf(run: MemoryRun, seen: number): CommandReply {
   return { kind: 'answers', wake: run.wake, steps }
 }
 
+const noCause = { trigger: null, parent_run_id: null, traceparent: null }
+const startedByApi = { tags: {}, ...noCause, queue: 'default', since: 0, started_at: 0 }
+
 function take(run: MemoryRun, workerId: string): ClaimedRun {
   Object.assign(run, { status: 'running', workerId })
   return {
@@ -409,11 +412,7 @@ function take(run: MemoryRun, workerId: string): ClaimedRun {
     attempt: 1,
     lost: run.lost,
     input: run.input,
-    tags: {},
-    trigger: null,
-    parent_run_id: null,
-    traceparent: null,
-    started_at: 0,
+    ...startedByApi,
     steps: inOrder(run.steps.values()),
   }
 }

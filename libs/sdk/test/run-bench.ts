@@ -1,22 +1,9 @@
 import type { Command, CommandReply } from '@headrace/schemas'
 import { RunExecution, type RunEnd } from '../src/run/run-execution.ts'
-import type { Logger, RunHost, RunStats } from '../src/run/run-host.ts'
+import type { Logger, RunHost } from '../src/run/run-host.ts'
+import { noStats } from '../src/run/run-stats.ts'
 import type { AnyWorkflow } from '../src/workflow/workflow.ts'
 import { MemoryOrchestrator, type MemoryRun } from './memory-orchestrator.ts'
-
-const noStats = (): RunStats => ({
-  runsStarted: 0,
-  runsCompleted: 0,
-  runsFailed: 0,
-  runsReleased: 0,
-  runsSuspended: 0,
-  runsLost: 0,
-  runsPaused: 0,
-  stepsStored: 0,
-  stepsFailed: 0,
-  stepRetries: 0,
-  stepsRerun: 0,
-})
 
 interface Sent {
   command: Command
@@ -121,7 +108,7 @@ export class RunBench {
       uuid: () => `uuid-${++this.#uuids}`,
       build: 'b2',
       log: this.#log(),
-      stats: this.stats,
+      statsOf: () => this.stats,
     }
   }
 

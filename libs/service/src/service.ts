@@ -3,6 +3,7 @@ import { codeOf } from './duty.ts'
 import { createHealth, type Health } from './health.ts'
 import type { Logger } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { version } from './version.ts'
 
 /**
  * The life of one service: starting → running → draining → stopped.
@@ -71,6 +72,9 @@ export async function runService<Handle = void>(
   options: ServiceOptions<Handle>,
 ): Promise<RunningService<Handle>> {
   const { name, log, clock = systemClock, health = createHealth(), metrics = createMetrics() } = options
+  metrics
+    .gauge({ name: 'build_info', help: '1; what runs is in the labels.', labels: ['version'] })
+    .set({ version }, 1)
   const root = new AbortController()
   const releases: Release[] = []
   const context: ServiceContext = {

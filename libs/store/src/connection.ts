@@ -1,4 +1,5 @@
 import { type CustomTypesConfig, Pool, types } from 'pg'
+import { measureQueries, type QueryMeter } from './statement.ts'
 
 /** How long a statement may run. Hot ones take milliseconds; a longer one waits for a lock or a broken disk. */
 const statementTimeoutMsDefault = 15_000
@@ -19,6 +20,8 @@ export interface StoreOptions {
   hotConnections?: number
   connections?: number
   statementTimeoutMs?: number
+  /** Told how long each prepared statement took. */
+  onQuery?: QueryMeter
 }
 
 /**
@@ -97,6 +100,12 @@ function openPool(options: StoreOptions, settings: string[], connections: number
   // A connection that breaks while idle is reported here and nowhere else; unheard, it would end the process.
   // There is nothing to do: the pool has dropped it, and the next statement opens another.
   pool.on('error', () => {})
+  const { onQuery } = options
+  if (onQuery !== undefined) {
+    measureQueries(pool, onQuery)
+    // Those of a transaction, which holds a connection of the pool.
+    pool.on('connect', (client) => measureQueries(client, onQuery))
+  }
   return pool
 }
 

@@ -26,7 +26,7 @@ export function dayStatement(
     const known = made.get(day)
     if (known) return known
     const tables = { runs: partitionName('runs', day), steps: partitionName('steps', day) }
-    const one = statement(`${tables.runs}_${name}`, text(tables))
+    const one = statement(`${tables.runs}_${name}`, text(tables), name)
     // Old days come back now and then; their few statements are not worth more than this.
     if (made.size >= statementsKeptMax) made.clear()
     made.set(day, one)

@@ -7,16 +7,28 @@ export type Connection = Pool | PoolClient
 export interface Statement {
   readonly name: string
   readonly text: string
+  /** What it is called where statements are measured: the same in all its forms. */
+  readonly query?: string
+}
+
+/** Told of each prepared statement that has ended, well or not. The time includes the wait for a connection. */
+export type QueryMeter = (query: string, seconds: number) => void
+
+const meters = new WeakMap<Connection, QueryMeter>()
+
+/** From now on the statements of this connection, or pool, are measured. */
+export function measureQueries(connection: Connection, meter: QueryMeter): void {
+  meters.set(connection, meter)
 }
 
 /**
  * Names carry a hash of the text: two versions of Headrace behind one connection pooler must not meet in one
  * prepared name.
  */
-export function statement(name: string, text: string): Statement {
+export function statement(name: string, text: string, query = name): Statement {
   let hash = 0x811c9dc5
   for (let i = 0; i < text.length; i += 1) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
-  return { name: `${name}_${(hash >>> 0).toString(16)}`, text }
+  return { name: `${name}_${(hash >>> 0).toString(16)}`, text, query }
 }
 
 /** Runs a prepared statement and returns its rows. */
@@ -25,8 +37,13 @@ export async function run<Row extends QueryResultRow>(
   prepared: Statement,
   values: unknown[],
 ): Promise<Row[]> {
-  const { rows } = await connection.query<Row>({ name: prepared.name, text: prepared.text, values })
-  return rows
+  const startedAtMs = performance.now()
+  try {
+    const { rows } = await connection.query<Row>({ name: prepared.name, text: prepared.text, values })
+    return rows
+  } finally {
+    meters.get(connection)?.(prepared.query ?? prepared.name, (performance.now() - startedAtMs) / 1_000)
+  }
 }
 
 /** One transaction on one connection: committed when `work` returns, rolled back when it throws. */

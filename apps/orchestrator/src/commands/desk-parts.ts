@@ -44,8 +44,8 @@ export function deskOf({
     autocreate: config.kafka.streamAutocreate,
     log,
   })
-  const producer = broker.producer()
   const metrics = counts
+  const producer = broker.producer({ onProducerRecreated: () => metrics.producersRecreated.inc() })
   const publisher = createPublisher({ store, producer, streams, catalog, metrics, activity, log, clock })
   const lookbackMs = limits.lookbackMsDefault
   return createCommandDesk({

@@ -100,7 +100,7 @@ export function createCorrelation(options: CorrelationOptions): Correlation {
 /** Of all instances together: not to be summed over them. */
 function openWaitsGauge({ store, log, clock, metrics }: CorrelationOptions): Duty {
   const gauge = metrics.gauge({
-    name: 'open_waits',
+    name: 'waits_open',
     help: 'Waits without an answer; pending: what came before is not complete yet where they look.',
     labels: ['kind', 'status'],
   })

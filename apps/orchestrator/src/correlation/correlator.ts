@@ -38,6 +38,10 @@ export function createCorrelator(options: CorrelatorOptions): Correlator {
     help: 'Times that responses went before they were read, by code: waits may not have seen their answer.',
     labels: ['code'],
   })
+  const rebalances = options.metrics.counter({
+    name: 'kafka_rebalances_total',
+    help: 'Times the consumer group was joined.',
+  })
   const consumer: LanedConsumer = broker.consumer({
     groupId: `${prefix}.orchestrator`,
     topics: [topic],
@@ -62,6 +66,7 @@ export function createCorrelator(options: CorrelatorOptions): Correlator {
       return lane
     },
     onAssigned: async (added) => {
+      rebalances.inc()
       const cursors = await loadCorrelatorCursors(store)
       const partitions = added.flatMap((each) => each.partitions)
       return new Map(
@@ -83,7 +88,7 @@ export function createCorrelator(options: CorrelatorOptions): Correlator {
 /** Of the partitions that this instance reads. */
 function lagGauges(metrics: Metrics, clock: Clock, lanes: () => Iterable<ResponseLane>): void {
   metrics.gauge({
-    name: 'correlation_lag_records',
+    name: 'correlator_lag_records',
     help: 'Responses that are on their topic and were not matched with waits yet.',
     labels: ['partition'],
     collect: (gauge) => {
@@ -93,13 +98,22 @@ function lagGauges(metrics: Metrics, clock: Clock, lanes: () => Iterable<Respons
     },
   })
   metrics.gauge({
-    name: 'correlation_lag_seconds',
+    name: 'correlator_lag_seconds',
     help: 'Age of the oldest response that was read and not matched yet; 0 when there is none.',
     labels: ['partition'],
     collect: (gauge) => {
       gauge.reset()
       for (const lane of lanes())
         gauge.set({ partition: String(lane.partition) }, lane.lag(clock.now()).seconds)
+    },
+  })
+  metrics.gauge({
+    name: 'correlator_bytes',
+    help: 'Bytes of responses that were read and not matched yet.',
+    collect: (gauge) => {
+      let bytes = 0
+      for (const lane of lanes()) bytes += lane.bytes
+      gauge.set(bytes)
     },
   })
 }

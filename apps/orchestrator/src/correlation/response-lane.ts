@@ -61,6 +61,11 @@ export class ResponseLane implements LaneHandler {
     return { records: this.#behind ?? 0, seconds }
   }
 
+  /** Of the records that were fetched and are not correlated. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   push(batch: IncomingBatch): PushAnswer {
     if (this.isFull()) return 'full'
     for (const record of batch.records) {

@@ -71,21 +71,28 @@ export function createRunEvents({
           resumed(run)
           continue
         }
-        const { workflow } = run
-        metrics.runsStarted.inc({ workflow })
+        const { workflow, queue } = run
+        metrics.runsStarted.inc({ workflow, queue })
         // Both by Postgres's clock: the id carries the time it was made.
         metrics.queueWaitSeconds.observe(
-          { workflow },
+          { workflow, queue },
           Math.max(0, run.started_at - runIdTime(run.run_id)) / 1_000,
         )
+        if (run.trigger !== null && run.attempt === 1)
+          metrics.eventToStartSeconds.observe(
+            { workflow, queue },
+            Math.max(0, run.started_at - run.since) / 1_000,
+          )
         activity.runStarted?.({ runId: run.run_id, workflow })
       }
     },
     queued,
     held: (keys) => admissions.admit(keys),
     answered({ answers, queued: seeds }) {
-      for (const { kind, status, unverified, logTimeMs, answeredAtMs } of answers) {
+      for (const { kind, status, unverified, logTimeMs, createdAtMs, answeredAtMs } of answers) {
         metrics.answers.inc({ kind, outcome: unverified ? 'unverified' : status })
+        if (status === 'timed_out') metrics.waitTimeouts.inc({ kind })
+        metrics.waitSeconds.observe({ kind }, Math.max(0, answeredAtMs - createdAtMs) / 1_000)
         if (logTimeMs !== null) metrics.answerSeconds.observe(Math.max(0, answeredAtMs - logTimeMs) / 1_000)
       }
       for (const { runId, epoch } of seeds) {

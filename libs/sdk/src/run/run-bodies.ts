@@ -5,6 +5,7 @@ import { LimitExceededError, NonRetryableError } from '../errors/step-error.ts'
 import { storedErrorOf } from '../errors/stored-error.ts'
 import { note, noteRetry } from './run-notes.ts'
 import type { RunParts } from './run-parts.ts'
+import { countStepSeconds } from './run-stats.ts'
 import type { InvokeCall, PublishCall, RunCall, ValueCall } from './step-call.ts'
 import { outputText, runBody } from './step-body.ts'
 import type { Outcome } from './step-outcome.ts'
@@ -97,6 +98,9 @@ export class RunBodies {
     const { n, seen } = machine.ended(call.key)
     // Handed out before it is sent: what the code does next, perhaps its last line, joins the same request.
     handOut()
+    const finishedAt = host.now()
+    if (call.kind !== 'value')
+      countStepSeconds(host.statsOf(claimed.workflow), Math.max(0, finishedAt - startedAt) / 1_000)
     const command: StepCommand = {
       kind: 'step',
       run_id: claimed.run_id,
@@ -107,15 +111,15 @@ export class RunBodies {
       seen,
       ...outcome,
       started_at: startedAt,
-      finished_at: host.now(),
+      finished_at: finishedAt,
     }
     send(command, (reply) => this.#answered(command, reply))
   }
 
   #answered(command: StepCommand, reply: CommandReply): void {
-    const { host, isLeaving, fail, notOurs } = this.#parts
+    const { claimed, host, isLeaving, fail, notOurs } = this.#parts
     if (isLeaving()) return
-    const { stats } = host
+    const stats = host.statsOf(claimed.workflow)
     switch (reply.kind) {
       case 'stored':
         crashPoint('after-step-commit-before-reply')

@@ -121,7 +121,7 @@ export class RunExecution {
 
   /** Begins to run the handler. `input` is the task's, where the claim returned none. */
   start(input: string | null): void {
-    this.#host.stats.runsStarted += 1
+    this.#host.statsOf(this.claimed.workflow).runsStarted += 1
     // Whatever escapes ends this run, never the worker (P6).
     this.#runHandler(this.claimed.input ?? input ?? 'null').catch((error: unknown) => this.#fail(error))
   }
@@ -453,7 +453,7 @@ export class RunExecution {
     // Losers of a race still run: nothing they return is kept, so they are told.
     if (reason !== null || this.#bodies.running > 0)
       this.#abort.abort(() => reason ?? this.#cancelled(`it is ${end} already`))
-    countEnd(this.#host, end)
+    countEnd(this.#host.statsOf(this.claimed.workflow), end)
     this.#end(end)
   }
 }

@@ -1,4 +1,5 @@
 import type { Command, CommandReply } from '@headrace/schemas'
+import type { RunStats } from './run-stats.ts'
 
 /** Fields first, then the sentence, as pino has it. */
 export interface Logger {
@@ -6,22 +7,6 @@ export interface Logger {
   info(fields: object, message: string): void
   warn(fields: object, message: string): void
   error(fields: object, message: string): void
-}
-
-/** Counted since the worker began; shown by `/metrics`. */
-export interface RunStats {
-  runsStarted: number
-  runsCompleted: number
-  runsFailed: number
-  runsReleased: number
-  runsSuspended: number
-  runsLost: number
-  runsPaused: number
-  stepsStored: number
-  stepsFailed: number
-  stepRetries: number
-  /** Bodies that ran though another result stands under their key. */
-  stepsRerun: number
 }
 
 /** What an execution needs of its worker: a way to the orchestrator, time and randomness. */
@@ -37,5 +22,6 @@ export interface RunHost {
   /** Of this worker's code. */
   readonly build: string
   readonly log: Logger
-  readonly stats: RunStats
+  /** What is counted of this workflow. */
+  statsOf(workflow: string): RunStats
 }

@@ -1,5 +1,6 @@
 import type { ClaimedRun } from '@headrace/schemas'
 import type { RunHost } from './run-host.ts'
+import type { RunStats } from './run-stats.ts'
 
 /** How a run left this worker's hands. */
 export type RunEnd = 'completed' | 'failed' | 'released' | 'paused' | 'suspended' | 'lost'
@@ -27,14 +28,14 @@ export function noteRetry(
   retry: { event: 'step.retry' | 'handler.retry'; key: string | null; attempt: number; delayMs: number },
   error: unknown,
 ): void {
-  noted.host.stats.stepRetries += 1
+  noted.host.statsOf(noted.claimed.workflow).stepRetries += 1
   const message = error instanceof Error ? error.message : String(error)
   const { event, key, attempt, delayMs } = retry
   const fields = { step_key: key, attempt, delay_ms: delayMs, error: message }
   note(noted, 'warn', event, fields, 'tried again later')
 }
 
-export function countEnd({ stats }: RunHost, end: RunEnd): void {
+export function countEnd(stats: RunStats, end: RunEnd): void {
   if (end === 'completed') stats.runsCompleted += 1
   else if (end === 'failed') stats.runsFailed += 1
   else if (end === 'released') stats.runsReleased += 1

@@ -1,6 +1,7 @@
 import type { Command, CommandReply, Task } from '@headrace/schemas'
 import { expect, test } from 'vitest'
 import type { RunHost } from '../run/run-host.ts'
+import { noStats } from '../run/run-stats.ts'
 import { workflow } from '../workflow/workflow.ts'
 import { InHandTable } from './in-hand-table.ts'
 import { RunPool } from './run-pool.ts'
@@ -18,19 +19,7 @@ function poolOf(answer: (command: Command) => Promise<CommandReply>) {
     uuid: () => '01234567-89ab-4def-8123-456789abcdef',
     build: 'b1',
     log: silent,
-    stats: {
-      runsStarted: 0,
-      runsCompleted: 0,
-      runsFailed: 0,
-      runsReleased: 0,
-      runsSuspended: 0,
-      runsLost: 0,
-      runsPaused: 0,
-      stepsStored: 0,
-      stepsFailed: 0,
-      stepRetries: 0,
-      stepsRerun: 0,
-    },
+    statsOf: noStats,
   }
   const only = workflow({ id: 'only' }, () => null)
   const pool = new RunPool({

@@ -4,7 +4,8 @@ import type { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { armCrashPoint } from '@headrace/core'
 import { protocolHeader, protocolVersion } from '@headrace/schemas'
-import type { RunHost, RunStats } from '../run/run-host.ts'
+import type { RunHost } from '../run/run-host.ts'
+import { noStats, type RunStats } from '../run/run-stats.ts'
 import { startHealthServer } from './health-server.ts'
 import { HttpExchange } from './http-exchange.ts'
 import { register } from './registration.ts'
@@ -35,19 +36,7 @@ export class Worker {
   readonly #settings: WorkerSettings
   readonly #exchange: HttpExchange
   readonly #headers: Record<string, string>
-  readonly #stats: RunStats = {
-    runsStarted: 0,
-    runsCompleted: 0,
-    runsFailed: 0,
-    runsReleased: 0,
-    runsSuspended: 0,
-    runsLost: 0,
-    runsPaused: 0,
-    stepsStored: 0,
-    stepsFailed: 0,
-    stepRetries: 0,
-    stepsRerun: 0,
-  }
+  readonly #stats = new Map<string, RunStats>()
   readonly #stopping = new AbortController()
   readonly #hurry = new AbortController()
   #session: WorkerSession | null = null
@@ -127,12 +116,14 @@ export class Worker {
   }
 
   async #openHealth(): Promise<void> {
-    const { health, concurrency, queue } = this.#settings
+    const { health, concurrency, queue, build, runnable } = this.#settings
     if (health === null) return
     this.#health = await startHealthServer({
       ...health,
       queue,
-      stats: this.#stats,
+      build,
+      // Of all, so that a counter is there before its first count.
+      stats: () => new Map([...runnable.keys()].map((id) => [id, this.#statsOf(id)])),
       ready: () => this.ready,
       gauges: () => ({
         concurrency,
@@ -141,6 +132,12 @@ export class Worker {
         loopDelaySeconds: (this.#session?.loopDelayMs ?? 0) / 1_000,
       }),
     })
+  }
+
+  #statsOf(workflow: string): RunStats {
+    const stats = this.#stats.get(workflow) ?? noStats()
+    this.#stats.set(workflow, stats)
+    return stats
   }
 
   /** Session after session, until it is stopped. */
@@ -214,7 +211,7 @@ export class Worker {
       uuid: () => randomUUID(),
       build: this.#settings.build,
       log: this.#settings.log,
-      stats: this.#stats,
+      statsOf: (workflow) => this.#statsOf(workflow),
     }
   }
 }

@@ -91,7 +91,7 @@ export const answerStatement = statement(
          answered_incarnation = a.incarnation, answered_partition = a.partition, answered_offset = a.sequence_id,
          unverified = a.is_unverified
      from answer a where w.run_id = any (array[a.run_id]) and w.key = any (array[a.key])
-     returning w.run_id, w.key, w.kind, w.status, w.topic, w.unverified, a.workflow, a.log_time, w.answered_at),
+     returning w.run_id, w.key, w.kind, w.status, w.topic, w.unverified, a.workflow, a.log_time, w.answered_at, w.created_at),
    woken as (
      update runs r
      set wake = r.wake + a.answers,
@@ -107,10 +107,10 @@ export const answerStatement = statement(
        a.created_at, now()
      from answer a order by a.run_id, a.key
      on conflict do nothing)
-   select 'wait' as what, a.run_id as id, a.key, a.kind, a.status, a.topic, a.unverified, a.workflow, a.log_time, a.answered_at,
+   select 'wait' as what, a.run_id as id, a.key, a.kind, a.status, a.topic, a.unverified, a.workflow, a.log_time, a.answered_at, a.created_at,
      null::int as epoch, null as queue, null::int as lost, null as build, null as input from answered a
    union all
-   select 'run', n.id, null, null, null, null, null, n.workflow, null, null, n.epoch, n.queue, n.lost, n.build, n.input
+   select 'run', n.id, null, null, null, null, null, n.workflow, null, null, null, n.epoch, n.queue, n.lost, n.build, n.input
    from woken n join r on r.id = n.id where r.status = 'waiting'`,
 )
 
@@ -138,6 +138,7 @@ export interface AnsweredWait extends WaitRef {
   unverified: boolean
   /** Of the event, by its stream's log; null where it was none. */
   logTimeMs: number | null
+  createdAtMs: number
   answeredAtMs: number
 }
 
@@ -157,6 +158,7 @@ interface WaitRow {
   unverified: boolean
   workflow: string
   log_time: number | null
+  created_at: number
   answered_at: number
 }
 export type AnswerRow = WaitRow | ({ what: 'run' } & SeedRow)
@@ -221,6 +223,7 @@ function toAnsweredWait(row: WaitRow): AnsweredWait {
     topic: row.topic,
     unverified: row.unverified,
     logTimeMs: row.log_time,
+    createdAtMs: row.created_at,
     answeredAtMs: row.answered_at,
   }
 }

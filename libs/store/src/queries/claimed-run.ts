@@ -13,7 +13,8 @@ export interface ClaimRequest {
 
 /** What claiming and stealing return of the run they took, beside `fresh` and `input`. */
 export const claimedColumns = `r.id, r.epoch, r.wake, r.workflow, r.build, r.attempt, r.lost, nullif(r.tags, '{}') as tags,
-     r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.parent_run_id, r.traceparent,
+     r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.parent_run_id, r.traceparent, r.queue,
+     (date_part('epoch', r.since) * 1000)::int8 as since_ms,
      (date_part('epoch', r.started_at) * 1000)::int8 as started_ms`
 
 /** The first claim ends the time in which the run had to start, and begins that in which it has to end. */
@@ -52,6 +53,8 @@ export interface ClaimedRow {
   last_offset: number | null
   parent_run_id: string | null
   traceparent: string | null
+  queue: string
+  since_ms: number
   /** Ms since 1970. */
   started_ms: number
   /** It was queued; not, when the same worker claims again. */
@@ -99,6 +102,8 @@ function toClaimedRun(row: ClaimedRow, steps: StoredStep[]): ClaimedRun {
           },
     parent_run_id: row.parent_run_id,
     traceparent: row.traceparent,
+    queue: row.queue,
+    since: row.since_ms,
     started_at: row.started_ms,
     steps,
   }
