@@ -50,6 +50,16 @@ export {
   securitySettings,
   type SettingProblem,
 } from './security/security-settings.ts'
+export {
+  aclCommand,
+  KAFKA_PARTS,
+  type KafkaPart,
+  kafkaPlan,
+  type KafkaPlan,
+  type KafkaPlanOptions,
+  type PlannedAcl,
+  topicCommand,
+} from './topics/kafka-plan.ts'
 export { murmur2, partitionFor } from './topics/partition-for.ts'
 export {
   createStreamDirectory,

@@ -1,4 +1,5 @@
 export { freePort } from '@headrace/local'
+export { allow, type AllowedAcl } from './allow.ts'
 export { abortTransaction } from './abort-transaction.ts'
 export { type Authority, type Certificate, createAuthority, joinPem } from './certificates.ts'
 export { createDatabase, createEmptyDatabase, type TestDatabase } from './database.ts'

@@ -326,7 +326,7 @@ function entries(config: Readonly<Record<string, string>>): { name: string; valu
 }
 
 /** Set on the topic only with the factor: an explicit 1 would undo a 2 that the brokers have for all topics. */
-function minInsyncReplicas(replicationFactor: number): Record<string, string> {
+export function minInsyncReplicas(replicationFactor: number): Record<string, string> {
   if (replicationFactor < 1) return {}
   const least = replicationFactor >= PRODUCTION_REPLICATION_FACTOR ? PRODUCTION_MIN_INSYNC_REPLICAS : 1
   return { 'min.insync.replicas': String(least) }
