@@ -58,6 +58,18 @@ export async function startTriggerService({
   return toRunningApp(service)
 }
 
+function connectPostgres(
+  { metrics, onStop }: ServiceContext,
+  { databaseUrl: url }: TriggerServiceConfig,
+): Store {
+  const measured = createPostgresMetrics(metrics)
+  const { onQuery } = measured
+  const store = openStore({ url, applicationName: 'headrace-trigger-service', onQuery })
+  measured.watch({ hot: store.hot, general: store.general })
+  onStop(async () => await store.close(), 'postgres')
+  return store
+}
+
 /** Acquired in this order, released in the reverse: first no more records, last the management port. */
 async function start(context: ServiceContext, config: TriggerServiceConfig): Promise<AppAddress> {
   const { log, metrics, health, clock } = context
@@ -70,11 +82,7 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
   })
   context.onStop(async () => await management.close(), 'management server')
 
-  const measured = createPostgresMetrics(metrics)
-  const { onQuery } = measured
-  const store = openStore({ url: config.databaseUrl, applicationName: 'headrace-trigger-service', onQuery })
-  measured.watch({ hot: store.hot, general: store.general })
-  context.onStop(async () => await store.close(), 'postgres')
+  const store = connectPostgres(context, config)
   const broker = createBroker({
     brokers: config.kafka.brokers,
     clientId: 'headrace-trigger-service',

@@ -89,12 +89,7 @@ export function createRunEvents({
     queued,
     held: (keys) => admissions.admit(keys),
     answered({ answers, queued: seeds }) {
-      for (const { kind, status, unverified, logTimeMs, createdAtMs, answeredAtMs } of answers) {
-        metrics.answers.inc({ kind, outcome: unverified ? 'unverified' : status })
-        if (status === 'timed_out') metrics.waitTimeouts.inc({ kind })
-        metrics.waitSeconds.observe({ kind }, Math.max(0, answeredAtMs - createdAtMs) / 1_000)
-        if (logTimeMs !== null) metrics.answerSeconds.observe(Math.max(0, answeredAtMs - logTimeMs) / 1_000)
-      }
+      countAnswers(metrics, answers)
       for (const { runId, epoch } of seeds) {
         const [oldest] = resuming.size >= RESUMING_MAX ? resuming.keys() : []
         if (oldest !== undefined) resuming.delete(oldest)
@@ -116,5 +111,14 @@ export function createRunEvents({
       )
       childrenEnded(runs.flatMap(({ parent }) => parent ?? []))
     },
+  }
+}
+
+function countAnswers(metrics: OrchestratorMetrics, answers: Answered['answers']): void {
+  for (const { kind, status, unverified, logTimeMs, createdAtMs, answeredAtMs } of answers) {
+    metrics.answers.inc({ kind, outcome: unverified ? 'unverified' : status })
+    if (status === 'timed_out') metrics.waitTimeouts.inc({ kind })
+    metrics.waitSeconds.observe({ kind }, Math.max(0, answeredAtMs - createdAtMs) / 1_000)
+    if (logTimeMs !== null) metrics.answerSeconds.observe(Math.max(0, answeredAtMs - logTimeMs) / 1_000)
   }
 }
