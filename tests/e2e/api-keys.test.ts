@@ -47,6 +47,7 @@ interface Call {
   method?: string
   body?: unknown
   at?: string
+  headers?: Record<string, string>
 }
 
 interface Answer<Body> {
@@ -57,7 +58,7 @@ interface Answer<Body> {
 
 async function call<Body = Problem>(
   path: string,
-  { key, method = 'GET', body, at = url }: Call,
+  { key, method = 'GET', body, at = url, headers: more }: Call,
 ): Promise<Answer<Body>> {
   const leaving = new AbortController()
   const answer = await fetch(`${at}${path}`, {
@@ -66,6 +67,7 @@ async function call<Body = Problem>(
     headers: {
       ...(key === null ? {} : { authorization: `Bearer ${key}` }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...more,
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   })
@@ -212,6 +214,7 @@ describe('a scope with a pattern', () => {
       await call('/v1/worker/register', {
         key: keyOf('orders'),
         method: 'POST',
+        headers: { 'headrace-protocol': '1' },
         body: {
           worker_id: crypto.randomUUID(),
           app: 'shop',
@@ -223,8 +226,9 @@ describe('a scope with a pattern', () => {
           workflows: [],
         },
       })
-    // Beyond the scope comes before what else is wrong: the header of the protocol is missing.
-    expect((await register('mail')).body.code).toBe('unsupported_protocol')
+    expect((await register('mail')).status).toBe(200)
+    const { status, body } = await register('default')
+    expect([status, body.detail]).toEqual([403, expect.stringContaining('worker:default')])
   })
 })
 
