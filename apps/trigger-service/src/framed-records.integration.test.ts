@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { deadLettersTopic } from '@headrace/broker'
-import { createDatabase, eventually, infra, readTopic } from '@headrace/testing'
+import { createDatabase, eventually, infra, readTopic, startOwnSchemaRegistry } from '@headrace/testing'
 import avro from 'avsc'
 import protobuf from 'protobufjs'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -58,11 +58,11 @@ function framed(id: number, payload: Uint8Array): Buffer {
   return Buffer.concat([head, payload])
 }
 
-async function write(values: (Buffer | string)[]): Promise<void> {
-  const producer = scene.broker.producer()
+async function write(values: (Buffer | string)[], into = scene, partition = 0): Promise<void> {
+  const producer = into.broker.producer()
   const records = values.map((value, index) => ({
-    topic: scene.topic,
-    partition: 0,
+    topic: into.topic,
+    partition,
     key: null,
     value,
     headers: { ce_id: `e${index}`, ce_source: 'test', ce_subject: 'orders/created' },
@@ -120,3 +120,61 @@ it('reads by what it knows while the registry is away', async () => {
   await eventually('it has run', async () => (await scene.windows('each')).length === 6)
   expect(asked.length).toBe(before)
 })
+
+/** Two starts of a registry, each of which may take its 120 s. */
+const DEADLINE_MS = 300_000
+
+it(
+  'loses and sets aside nothing while a real registry is killed and comes back; other partitions go on',
+  async () => {
+    const own = await startOwnSchemaRegistry()
+    const register = async (subject: string, body: object): Promise<number> => {
+      const answer = await fetch(`${own.url}/subjects/${subject}/versions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/vnd.schemaregistry.v1+json' },
+        body: JSON.stringify(body),
+      })
+      return ((await answer.json()) as { id: number }).id
+    }
+    const { brokers } = await infra()
+    const { url: databaseUrl } = await createDatabase()
+    const prefix = `${scene.prefix}o`
+    const there = await new Scene({
+      brokers,
+      partitions: 2,
+      prefix,
+      databaseUrl,
+      schemaRegistryUrl: own.url,
+    }).open()
+    const line = { type: 'record', name: 'shop.Line', fields: [{ name: 'sku', type: 'string' }] }
+    await register('line', { schema: JSON.stringify(line) })
+    const holder = { type: 'record', name: 'shop.Holder', fields: [{ name: 'line', type: 'shop.Line' }] }
+    const references = [{ name: 'shop.Line', subject: 'line', version: 1 }]
+    const referring = await register('holder', { schema: JSON.stringify(holder), references })
+    const proto = await register('proto', { schema: PROTO, schemaType: 'PROTOBUF' })
+    await there.register('b1', [{ id: 'each', pattern: 'orders/created' }])
+    await there.start()
+    await write([framed(referring, Buffer.from([2, 0x78]))], there)
+    await eventually('what it was there for has run', async () => (await there.windows('each')).length === 1)
+
+    await own.kill()
+    await own.refused()
+    const late = Array.from({ length: 500 }, (_, n) => [
+      framed(proto, Buffer.from([2, 2, 8, n % 100])),
+      framed(referring, Buffer.from([2, 0x79])),
+    ])
+    await write(late.flat(), there)
+    await write(['{"plain":true}'], there, 1)
+    await eventually('the other partition goes on', async () => (await there.windows('each')).length === 2)
+    await own.start()
+    const windows = await eventually('all has run', async () => {
+      const found = await there.windows('each')
+      return found.length === 1_002 ? found : null
+    })
+    expect(windows[0]?.data).toEqual([{ line: { sku: 'x' } }])
+    expect(windows[1]?.data).toEqual([{ no: 0, note: '' }])
+    await expect(readTopic(brokers, deadLettersTopic(prefix).name)).resolves.toEqual([])
+    await there.end()
+  },
+  DEADLINE_MS,
+)

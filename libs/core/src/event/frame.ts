@@ -5,7 +5,7 @@ import type { StreamRecord } from './kafka-event.ts'
 const FRAME_BYTES = 5
 
 /** What a framed value holds, read by the schema that its frame names. */
-export type FramedValue =
+type FramedValue =
   | { readonly kind: 'data'; readonly data: Json }
   /** `unknown_schema`: the registry has none of this id. */
   | {

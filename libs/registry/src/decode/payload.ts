@@ -5,7 +5,7 @@ import { Undecodable } from './undecodable.ts'
  * What the JSON of one value may hold, in characters, about: 16 MiB, as much as a request. A payload of some bytes can stand
  * for any number of items that take no bytes, or of fields with long names.
  */
-export const DECODED_CHARACTERS_MAX = 16 * 1024 * 1024
+const DECODED_CHARACTERS_MAX = 16 * 1024 * 1024
 /** Of a value in JSON beside its text: comma, quotes, colon. */
 const NODE_CHARACTERS = 4
 /** Seven bits each: what is longer does not fit into a double's 53. */

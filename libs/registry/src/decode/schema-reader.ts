@@ -13,7 +13,7 @@ export interface WholeSchema {
   readonly references: readonly ProtobufReference[]
 }
 
-export type DecodedPayload =
+type DecodedPayload =
   { readonly kind: 'data'; readonly data: Json } | { readonly kind: 'undecodable'; readonly detail: string }
 
 /** Reads what stands behind a frame that names its schema. Never throws. */
