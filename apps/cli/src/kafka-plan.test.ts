@@ -58,7 +58,7 @@ describe('the plan of what Headrace needs of Kafka', () => {
 
   test('refuses a principal of nobody', () => {
     expect(() => planOf(env, { ...options, principal: ['console=User:x'] })).toThrow(
-      '--principal console=User:x',
+      '--principal: console=User:x',
     )
   })
 })

@@ -7,7 +7,14 @@ import {
   type KafkaPlanOptions,
   topicCommand,
 } from '@headrace/broker'
-import { type Environment, integerSetting, kafkaSettings, parseConfig, runMain } from '@headrace/service'
+import {
+  ConfigError,
+  type Environment,
+  integerSetting,
+  kafkaSettings,
+  parseConfig,
+  runMain,
+} from '@headrace/service'
 import { z } from 'zod'
 
 export interface PlanCommandOptions {
@@ -29,7 +36,7 @@ const settings = z.object({
   HEADRACE_RESPONSE_PARTITIONS: partitions(),
 })
 
-/** What the apps with these settings need of Kafka. Throws ConfigError, or TypeError for an option. */
+/** What the apps with these settings need of Kafka. Throws ConfigError, also for an option. */
 export function planOf(env: Environment, options: Omit<PlanCommandOptions, 'json'>): KafkaPlan {
   const values = parseConfig(settings, env)
   const plan: KafkaPlanOptions = {
@@ -55,7 +62,12 @@ function principalsOf(given: readonly string[]): Record<KafkaPart, string> {
     const part = KAFKA_PARTS.find((known) => known === name)
     const principal = rest.join('=')
     if (part === undefined || !/^\w+:./.test(principal))
-      throw new TypeError(`--principal ${text}: must be one of ${KAFKA_PARTS.join(', ')}, "=" and User:name`)
+      throw new ConfigError([
+        {
+          variable: '--principal',
+          message: `${text} must be one of ${KAFKA_PARTS.join(', ')}, then = and User:name`,
+        },
+      ])
     return [part, principal]
   })
   const usual = KAFKA_PARTS.map((part): [KafkaPart, string] => [part, `User:headrace-${part}`])
