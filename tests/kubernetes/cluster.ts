@@ -12,7 +12,7 @@ export const SMALL = Object.fromEntries(
 
 export interface Release {
   name: string
-  chart: 'headrace' | 'headrace-worker'
+  chart: 'headrace'
   namespace: string
   set: Record<string, string | number | boolean>
 }
@@ -60,19 +60,6 @@ export class Cluster {
       namespace,
       ...args,
     ])
-  }
-
-  /** A rolling restart, to its end: until no pod of before is left. */
-  async restart(namespace: string, deployment: string): Promise<void> {
-    const before = await this.pods(namespace, deployment)
-    await this.node.kubectl(['--namespace', namespace, 'rollout', 'restart', `deployment/${deployment}`])
-    await this.settled(namespace, deployment)
-    await this.gone(namespace, before)
-  }
-
-  async settled(namespace: string, deployment: string): Promise<void> {
-    const status = ['rollout', 'status', `deployment/${deployment}`, '--timeout', DEADLINE]
-    await this.node.kubectl(['--namespace', namespace, ...status])
   }
 
   /** Until these pods are no more. */

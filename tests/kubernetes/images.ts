@@ -9,8 +9,8 @@ import { REPOSITORY } from './repository.ts'
 
 const run = promisify(execFile)
 
-/** The same image under two names: an upgrade changes every pod. */
-export const HEADRACE_TAGS = ['0.1.0', '0.1.0-next'] as const
+/** Of the version that the charts are of, so that no chart has to be told. */
+const HEADRACE_IMAGE = 'headrace:0.1.0'
 const BASE_IMAGES = ['node:24-bookworm-slim', KAFKA_IMAGE, POSTGRES_IMAGE]
 
 /** Builds our image from the Dockerfile of this tree, and writes it with Kafka's and Postgres's to one archive. */
@@ -21,12 +21,9 @@ export async function saveImages(archive: string, programs: string): Promise<voi
     if (await hasImage(image, process.env)) continue
     throw new Error(`Docker has no ${image}: pull it, or make a stand-in (\`npm run images:offline\`)`)
   }
-  const [first, ...others] = HEADRACE_TAGS.map((tag) => `headrace:${tag}`)
-  if (first === undefined) return
-  await show('docker', 'build', '--quiet', '--tag', first, REPOSITORY)
-  for (const other of others) await run('docker', ['tag', first, other])
+  await show('docker', 'build', '--quiet', '--tag', HEADRACE_IMAGE, REPOSITORY)
   await buildPause(programs)
-  const images = [first, ...others, KAFKA_IMAGE, POSTGRES_IMAGE, PAUSE_IMAGE]
+  const images = [HEADRACE_IMAGE, KAFKA_IMAGE, POSTGRES_IMAGE, PAUSE_IMAGE]
   await run('docker', ['save', '--output', archive, ...images])
 }
 

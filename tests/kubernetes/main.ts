@@ -9,6 +9,7 @@ import { spawn } from 'node:child_process'
 import { access, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { eventually } from '../../libs/testing/src/eventually.ts'
 import { findHelm } from '../deploy/helm.ts'
 import { saveImages } from './images.ts'
 import { findKubeconform, findNodePrograms } from './programs.ts'
@@ -77,10 +78,14 @@ async function cgroupFolders(name: string): Promise<string[]> {
   return (await readdir(CGROUPS)).map((controller) => join(CGROUPS, controller, name))
 }
 
+/** What ran in there has been killed, and may take a moment to be gone. */
 async function removeCgroup(folder: string): Promise<void> {
   const below = await readdir(folder, { withFileTypes: true }).catch(() => [])
   for (const entry of below) if (entry.isDirectory()) await removeCgroup(join(folder, entry.name))
-  await rmdir(folder).catch(() => undefined)
+  await eventually(`${folder} is empty`, async () => {
+    await rmdir(folder)
+    return true
+  })
 }
 
 async function runInside(folder: string, programs: string): Promise<number> {
