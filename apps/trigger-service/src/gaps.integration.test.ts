@@ -1,5 +1,13 @@
-import { resetTrigger, setTriggerStatus } from '@headrace/store'
-import { abortTransaction, createDatabase, eventually, expireRecords, infra } from '@headrace/testing'
+import { bindingRuleSchema } from '@headrace/schemas'
+import { bindStream, resetTrigger, setTriggerStatus } from '@headrace/store'
+import {
+  abortTransaction,
+  createDatabase,
+  eventually,
+  expireRecords,
+  infra,
+  writeCompacted,
+} from '@headrace/testing'
 import { afterEach, describe, expect, it } from 'vitest'
 import { numbersIn, Scene, upTo } from './stage/scene.ts'
 
@@ -12,7 +20,9 @@ let scenes = 0
 async function setUp(triggers: Parameters<Scene['register']>[1]): Promise<Scene> {
   scenes += 1
   scene = new Scene({ brokers, partitions: 1, prefix: `${prefix}-gaps-${scenes}`, databaseUrl })
-  await scene.store.general.query('truncate triggers, trigger_cursors, apps, builds, workflows, runs cascade')
+  await scene.store.general.query(
+    'truncate triggers, trigger_cursors, stream_bindings, apps, builds, workflows, runs cascade',
+  )
   await scene.open()
   await scene.register('b1', triggers)
   return scene
@@ -178,5 +188,38 @@ describe('offsets that no reader sees', () => {
     await scene.publish(2)
     expect(await events('each', 8)).toEqual(upTo(8))
     expect(await scene.cursor('each')).toMatchObject({ status: 'live', lost: 0, incarnation: 1 })
+  })
+
+  it('are no gap: an external topic that is compacted, before it is read and while nobody reads it', async () => {
+    await setUp([each])
+    const kafkaTopic = `${scene.prefix}.compacted`
+    // Of each value that is left the number says where it stands.
+    const write = async (from: number, ...keys: string[]) =>
+      await writeCompacted(
+        brokers,
+        kafkaTopic,
+        keys.map((key, at) => ({ key, value: String(from + at) })),
+      )
+    await write(0, 'a', 'b', 'a', 'c', 'b', 'a', 'end1')
+    const bound = await bindStream(scene.store, {
+      stream: 'orders',
+      rule: bindingRuleSchema.parse({ kafka_topic: kafkaTopic, topic: { const: 'orders/created' } }),
+      bindingsMax: 1,
+      starts: async () => await Promise.resolve(new Map([[0, 0]])),
+      projectedFrom: async () => await Promise.resolve(new Map()),
+    })
+    expect(bound.kind).toBe('bound')
+    const first = await scene.cursor('each')
+    const app = await scene.start()
+    expect(await events('each', 4)).toEqual([3, 4, 5, 6])
+    await eventually('the cursor is at the end', async () => (await scene.cursor('each'))?.next_offset === 7)
+    await scene.stop(app)
+    // The last record that it read goes too: by that it knows its log.
+    await write(7, 'a', 'end1', 'c', 'a', 'end2')
+    await scene.start()
+    expect(await events('each', 8)).toEqual([3, 4, 5, 6, 8, 9, 10, 11])
+    await eventually('the cursor is at the end', async () => (await scene.cursor('each'))?.next_offset === 12)
+    const { incarnation } = first ?? {}
+    expect(await scene.cursor('each')).toMatchObject({ status: 'live', reason: null, lost: 0, incarnation })
   })
 })

@@ -34,3 +34,4 @@ export {
   type StartProcessOptions,
   type TestProcess,
 } from './test-process.ts'
+export { writeCompacted } from './write-compacted.ts'
