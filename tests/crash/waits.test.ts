@@ -37,7 +37,7 @@ beforeAll(async () => {
     gatewayUrl: url,
     databaseUrl,
     journal,
-    workflows: ['asks', 'late', 'publishes', 'follows'],
+    workflows: ['asks', 'late', 'publishes', 'follows', 'ships'],
     env: { HEADRACE_TEST_GATE: gate },
   })
 })
@@ -71,9 +71,9 @@ async function dieAt(
 
 /** Whether the run that an event started is in one of these states; false while nobody can tell. */
 const isIn =
-  (place: Place, ...states: WireRun['status'][]) =>
+  (workflow: string, place: Place, ...states: WireRun['status'][]) =>
   async (): Promise<boolean> =>
-    (await listRuns(url, 'asks')).some(
+    (await listRuns(url, workflow)).some(
       ({ trigger, status }) =>
         trigger?.partition === place.partition &&
         trigger.first_sequence_id === place.sequenceId &&
@@ -102,7 +102,7 @@ describe('a run goes on with its own answer', () => {
         const place = await send(url, `asks/${n}`, { on: topic })
         asked.set(topic, place)
         if (n % 2 === 0) await send(url, topic, { for: topic })
-        return isIn(place, 'waiting', 'completed')
+        return isIn('asks', place, 'waiting', 'completed')
       })
       let n = 0
       for (const topic of asked.keys()) if (n++ % 2 === 1) await send(url, topic, { for: topic })
@@ -129,7 +129,7 @@ describe('a run goes on with its own answer', () => {
       if (next === undefined) throw new Error('it did not die')
       const [topic, place] = next
       await send(url, topic, { for: topic })
-      return isIn(place, 'completed')
+      return isIn('asks', place, 'completed')
     })
     for (const [topic] of left) await send(url, topic, { for: topic })
     expect(await answersOf(asked)).toEqual(ownAnswers(asked))
@@ -155,6 +155,59 @@ describe('a run goes on with its own answer', () => {
     await waitOn(url, 'gap/early', 'pending')
     platform.triggerServices = [await restartApp('trigger-service', dying, options)]
     expect(await endOf(url, 'late', early)).toMatchObject({ output: { data: { for: 'the early one' } } })
+  })
+})
+
+describe('an event cancels the run of its order once, and no other', () => {
+  const cancelled = 'cancelled cancelled_by_event'
+  /** How the runs of these events ended, each of which has one. */
+  async function endsOf(places: Place[]): Promise<string[]> {
+    const ends: string[] = []
+    for (const place of places) {
+      const { status, error } = await endOf(url, 'ships', place)
+      const runs = (await listRuns(url, 'ships')).filter(
+        ({ trigger }) =>
+          trigger?.partition === place.partition && trigger.first_sequence_id === place.sequenceId,
+      )
+      expect(runs).toHaveLength(1)
+      ends.push(error === null ? status : `${status} ${error.code}`)
+    }
+    return ends
+  }
+
+  test('after the trigger service was killed between a run and what cancels it', async () => {
+    const places: Place[] = []
+    await dieAt('trigger-service', 'start.before-cancel-waits:2', async (n) => {
+      const order = `begun-${n}`
+      const place = await send(url, 'ships/created', { order, customer: order })
+      places.push(place)
+      // The run that dies with its service has its event before it is there.
+      await send(url, n === 1 ? 'ships/cancelled' : `paid/${order}`, { order })
+      return isIn('ships', place, 'completed', 'cancelled')
+    })
+    expect(await endsOf(places)).toEqual(places.map((_, n) => (n === 1 ? cancelled : 'completed')))
+  })
+
+  test('after the orchestrator was killed when it had, and the next run of its key is let in', async () => {
+    const pairs: { order: string; first: Place; next: Place }[] = []
+    for (let n = 0; n < 4; n += 1) {
+      const [order, customer] = [`one-${n}`, `customer-${n}`]
+      const first = await send(url, 'ships/created', { order, customer }, customer)
+      const next = await send(url, 'ships/created', { order: `next-${n}`, customer }, customer)
+      pairs.push({ order, first, next })
+    }
+    for (const { first } of pairs) await parked(url, 'ships', first)
+    const left = [...pairs]
+    await dieAt('orchestrator', 'cancel.after-commit:2', async () => {
+      const pair = left.shift()
+      if (pair === undefined) throw new Error('it did not die')
+      await send(url, 'ships/cancelled', { order: pair.order })
+      return isIn('ships', pair.first, 'cancelled')
+    })
+    for (const { order } of left) await send(url, 'ships/cancelled', { order })
+    expect(await endsOf(pairs.map(({ first }) => first))).toEqual(pairs.map(() => cancelled))
+    for (const n of pairs.keys()) await send(url, `paid/next-${n}`, {})
+    expect(await endsOf(pairs.map(({ next }) => next))).toEqual(pairs.map(() => 'completed'))
   })
 })
 

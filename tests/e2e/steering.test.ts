@@ -69,8 +69,8 @@ test('a run that is paused in the midst of a body loses that body’s result, an
 
 test('an event cancels the run of its order, and no other, wherever it is; a retry is not cancelled by it again', async () => {
   const [a, b] = [
-    await send(url, 'ships/created', { order: 'a' }),
-    await send(url, 'ships/created', { order: 'b' }),
+    await send(url, 'ships/created', { order: 'a', customer: 'ann' }),
+    await send(url, 'ships/created', { order: 'b', customer: 'bob' }),
   ]
   const [{ id }, other] = [await parked(url, 'ships', a), await parked(url, 'ships', b)]
   const at = await send(url, 'ships/cancelled', { order: 'a' })

@@ -51,11 +51,12 @@ export const waitingWorkflows = ({ note, body }: Witness, gate: string) => [
     return taken
   }),
 
-  /** Waits, until an event of the same order cancels it. */
+  /** Waits, until an event of the same order cancels it; one run of a customer at a time. */
   workflow(
     {
       id: 'ships',
       triggerOnEvent: 'ships/created',
+      concurrency: { limit: 1, key: 'event.data.customer' },
       cancelOn: [{ event: 'ships/cancelled', if: 'event.data.order == trigger.data.order' }],
     },
     async (ctx, { events }) =>
