@@ -184,6 +184,18 @@ describe('an event and a run', () => {
     expect(await uncheckedCancels(scene.store, { limit: 100 })).toEqual([])
   })
 
+  test('that comes for a run which has ended, or by two of its rules, is looked for once', async () => {
+    const rules = [{ event: topic }, { event: topic, if: byOrder }]
+    const workflow = await registered(...rules)
+    await waits.store(stop(1, { order: 'a' }))
+    const [done = ''] = await started(workflow, ['a', 'a'], { cancelOn: rules })
+    await scene.claim(done)
+    await scene.apply(completeOf(done))
+    expect(await look()).toHaveLength(1)
+    expect(await statusOf(done)).toBe('completed')
+    expect(await uncheckedCancels(scene.store, { limit: 100 })).toEqual([])
+  })
+
   test('that is older than the run cancels nothing', async () => {
     const workflow = await registered()
     await waits.store(stop(1, { order: 'a' }, { logTimeMs: (await scene.store.serverNow()) - 60_000 }))

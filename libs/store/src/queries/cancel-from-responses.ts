@@ -49,7 +49,7 @@ export async function cancelByResponses(
 
 /**
  * Cancels the runs of those waits that something answers which was stored before they were there. The responses of a
- * topic are read once for all its waits, from the earliest that one of them asks for. The others are marked as checked.
+ * topic are read once for all its waits, from the earliest that one of them asks for. Those that stay open are marked as checked.
  */
 export async function cancelFromResponses(
   store: Store,
@@ -60,13 +60,11 @@ export async function cancelFromResponses(
     const waits = await readCancels(store, part)
     const found = new Found(matches)
     for (const [topic, group] of waitsByTopic(waits)) await readTopic(store, topic, group, found)
-    const answers = found.answers(waits)
-    const ended = await cancelByEvents(store, answers)
-    const answered = new Set(answers.map(refText))
-    const unanswered = waits.filter(({ ref, checked }) => !checked && !answered.has(refText(ref)))
+    const ended = await cancelByEvents(store, found.answers(waits))
+    // Also those whose run had ended by something else: they stay open until they are swept, and would be looked for till then.
     await markChecked(
       store,
-      unanswered.map(({ ref }) => ref),
+      waits.filter(({ checked }) => !checked).map(({ ref }) => ref),
     )
     return ended
   })
