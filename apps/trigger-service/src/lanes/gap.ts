@@ -1,4 +1,4 @@
-import { type Broker, BrokerError, type StreamCatalog } from '@headrace/broker'
+import { type Broker, BrokerError, type IncomingRecord, type StreamCatalog } from '@headrace/broker'
 import { type CursorGap, findGap, type LogMarks } from '@headrace/core'
 import type { CursorRow } from '@headrace/store'
 import { readRecords } from './lane-record.ts'
@@ -31,7 +31,7 @@ async function firstSeen(
     for await (const { records } of broker.readRange({ topic, partition, from, to, maxBytes: 1, signal })) {
       const [first] = records
       if (first === undefined) continue
-      const [read] = await readRecords(streams, { stream, partition }, [first], signal)
+      const [read] = await readRecords(streams, { stream, partition }, [withoutContent(first)], signal)
       return read?.seen ?? null
     }
   } catch (error) {
@@ -39,3 +39,8 @@ async function firstSeen(
   }
   return null
 }
+
+const NO_DATA = Buffer.from('null')
+
+/** Its time and its name are all that is compared: a registry that is away must not keep a stream from being followed. */
+const withoutContent = (record: IncomingRecord): IncomingRecord => ({ ...record, key: null, value: NO_DATA })
