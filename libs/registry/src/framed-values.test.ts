@@ -13,14 +13,23 @@ const rule = { type: null, unions: 'unwrap', json: (text: string) => JSON.parse(
 /** A registry with the even ids. */
 function values() {
   const asked: number[] = []
-  const at = { ms: 0, isUp: true }
+  const at = { ms: 0, isUp: true, lags: 0 }
   const byId = async (id: number) => {
     asked.push(id)
     await Promise.resolve()
     if (!at.isUp) throw new Error('away')
+    if (at.lags > 0) {
+      at.lags -= 1
+      return null
+    }
     return id % 2 === 0 ? { id, type: 'JSON' as const, schema: '{}', references: [] } : null
   }
-  return { frames: new FramedValues({ byId }, () => at.ms), asked, at }
+  const sleep = async (ms: number, signal?: AbortSignal) => {
+    signal?.throwIfAborted()
+    at.ms += ms
+    await Promise.resolve()
+  }
+  return { frames: new FramedValues({ byId }, { now: () => at.ms, sleep }), asked, at }
 }
 
 test('an id is asked for once, whoever wants it at once, and is known from then on, without waiting', async () => {
@@ -36,14 +45,30 @@ test('an id is asked for once, whoever wants it at once, and is known from then 
   await expect(frames.reader(new Set([2, 6]))).rejects.toThrow('away')
 })
 
-test('an id that the registry does not have is asked for again after a while', async () => {
+test('an id that a replica of the registry learns of late is known', async () => {
+  const { frames, asked, at } = values()
+  at.lags = 2
+  const read = await frames.reader(new Set([2]))
+  expect(read(framed(2, '7'), rule)).toEqual({ kind: 'data', data: 7 })
+  expect(asked).toEqual([2, 2, 2])
+})
+
+test('an id that the registry does not have is asked for thrice before that is believed, and again after a while', async () => {
   const { frames, asked, at } = values()
   const read: ReadFrame = await frames.reader(new Set([1]))
   expect(read(framed(1, '7'), rule)).toMatchObject({ kind: 'unreadable', reason: 'unknown_schema' })
+  expect(asked).toEqual([1, 1, 1])
   expect(frames.reader(new Set([1]))).not.toBeInstanceOf(Promise)
-  at.ms = 31_000
+  at.ms += 31_000
   await frames.reader(new Set([1]))
-  expect(asked).toEqual([1, 1])
+  expect(asked).toHaveLength(6)
+})
+
+test('who is aborted waits no longer for an id that the registry does not have', async () => {
+  const { frames } = values()
+  await expect(frames.reader(new Set([1]), AbortSignal.abort(new Error('stopped')))).rejects.toThrow(
+    'stopped',
+  )
 })
 
 test('a reader keeps its schemas, however many others come after, and a schema of another type than wanted is undecodable', async () => {

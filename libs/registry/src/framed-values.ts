@@ -1,16 +1,29 @@
+import { setTimeout } from 'node:timers/promises'
 import { frameOf, type Frames, type ReadFrame } from '@headrace/core'
 import { compileSchema, type SchemaReader } from './decode/schema-reader.ts'
 import { createSchemaSource, type SchemaSource } from './schema-source.ts'
 
 /** Compiled schemas kept; beyond, the one that was asked for longest ago goes. */
 const SCHEMAS_KEPT_MAX = 1_000
-/** An id that the registry does not have is asked for again after that: its replicas may learn of it late. */
+/**
+ * An id that the registry does not have is asked for again after these pauses before that is believed: the replica that is
+ * asked may learn later of it than the writer of its records.
+ */
+const UNKNOWN_PAUSES_MS = [300, 1_200]
+/** What is believed so is asked for again after that. */
 const UNKNOWN_KEPT_MS = 30_000
 /** Requests to the registry under way at once. */
 const ASKED_AT_ONCE_MAX = 8
 
 /** Null: the registry has no such schema. */
 type Known = SchemaReader | null
+
+/** A clock that only goes forward, in ms. */
+interface Forward {
+  readonly now: () => number
+  /** Rejects when `signal` is aborted. */
+  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<unknown>
+}
 
 /**
  * Reads framed values by the schemas of a registry.
@@ -21,14 +34,13 @@ type Known = SchemaReader | null
  */
 export class FramedValues implements Frames {
   readonly #source: SchemaSource
-  readonly #now: () => number
+  readonly #clock: Forward
   readonly #known = new Map<number, { reader: Known; since: number }>()
   readonly #asked = new Map<number, Promise<Known>>()
 
-  /** `now`: ms of a clock that only goes forward. */
-  constructor(source: SchemaSource, now: () => number) {
+  constructor(source: SchemaSource, clock: Forward) {
     this.#source = source
-    this.#now = now
+    this.#clock = clock
   }
 
   reader(ids: ReadonlySet<number>, signal?: AbortSignal): ReadFrame | Promise<ReadFrame> {
@@ -46,22 +58,35 @@ export class FramedValues implements Frames {
   #find(id: number): Known | undefined {
     const found = this.#known.get(id)
     if (found === undefined) return undefined
-    if (found.reader === null && this.#now() - found.since > UNKNOWN_KEPT_MS) return undefined
+    if (found.reader === null && this.#clock.now() - found.since > UNKNOWN_KEPT_MS) return undefined
     this.#known.delete(id)
     this.#known.set(id, found)
     return found.reader
   }
 
   async #ask(missing: number[], readers: Map<number, Known>, signal?: AbortSignal): Promise<ReadFrame> {
-    const left = missing.values()
+    let left = await this.#askAll(missing, readers, signal)
+    for (const pauseMs of UNKNOWN_PAUSES_MS) {
+      if (left.length === 0) break
+      await this.#clock.sleep(pauseMs, signal)
+      left = await this.#askAll(left, readers, signal)
+    }
+    // Another may have been told of it meanwhile.
+    for (const id of left) if (!this.#known.get(id)?.reader) this.#keep(id, null)
+    return readBy(readers)
+  }
+
+  /** Those that the registry does not have. */
+  async #askAll(ids: number[], readers: Map<number, Known>, signal?: AbortSignal): Promise<number[]> {
+    const left = ids.values()
     const askNext = async (): Promise<void> => {
       for (const id of left) {
         signal?.throwIfAborted()
         readers.set(id, await this.#askOne(id))
       }
     }
-    await Promise.all(Array.from({ length: Math.min(ASKED_AT_ONCE_MAX, missing.length) }, askNext))
-    return readBy(readers)
+    await Promise.all(Array.from({ length: Math.min(ASKED_AT_ONCE_MAX, ids.length) }, askNext))
+    return ids.filter((id) => readers.get(id) === null)
   }
 
   async #askOne(id: number): Promise<Known> {
@@ -74,14 +99,15 @@ export class FramedValues implements Frames {
 
   async #read(id: number): Promise<Known> {
     const schema = await this.#source.byId(id)
-    const reader = schema === null ? null : compileSchema(schema)
+    if (schema === null) return null
+    const reader = compileSchema(schema)
     this.#keep(id, reader)
     return reader
   }
 
   #keep(id: number, reader: Known): void {
     this.#known.delete(id)
-    this.#known.set(id, { reader, since: this.#now() })
+    this.#known.set(id, { reader, since: this.#clock.now() })
     const [oldest] = this.#known.keys()
     if (this.#known.size > SCHEMAS_KEPT_MAX && oldest !== undefined) this.#known.delete(oldest)
   }
@@ -112,7 +138,12 @@ const undecodable = (detail: string): ReturnType<ReadFrame> => ({
 
 const readNothing = readBy(new Map())
 
+const forward: Forward = {
+  now: () => performance.now(),
+  sleep: async (ms, signal) => await setTimeout(ms, undefined, { ref: false, ...(signal && { signal }) }),
+}
+
 /** Of the registry at this URL; null: none is configured. */
 export function framesOf(url: string | null): Frames | null {
-  return url === null ? null : new FramedValues(createSchemaSource(url), () => performance.now())
+  return url === null ? null : new FramedValues(createSchemaSource(url), forward)
 }
