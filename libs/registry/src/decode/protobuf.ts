@@ -237,15 +237,18 @@ const scalars: ReadonlyMap<string, Scalar> = new Map<string, Scalar>([
   ['sint64', { wire: WIRE.varint, read: (payload) => wholeJson(payload.zigzag()) }],
   ['fixed64', { wire: WIRE.eight, read: (payload) => wholeJson(payload.uint64()) }],
   ['sfixed64', { wire: WIRE.eight, read: (payload) => wholeJson(payload.int64()) }],
-  ['bool', { wire: WIRE.varint, read: (payload) => payload.varint() !== 0 }],
+  ['bool', { wire: WIRE.varint, read: (payload) => Number(payload.varint()) !== 0 }],
   ['string', { wire: WIRE.bytes, read: (payload) => payload.text(lengthOf(payload)) }],
   ['bytes', { wire: WIRE.bytes, read: (payload) => base64Json(payload, payload.take(lengthOf(payload))) }],
 ])
 
 function scalarOf({ type, resolvedType, name }: protobuf.Field): Scalar {
   if (resolvedType instanceof protobuf.Enum) {
-    const read = (payload: Payload) =>
-      enumJson(resolvedType, Number(BigInt.asIntN(32, BigInt(payload.varint()))))
+    const read = (payload: Payload) => {
+      const value = enumJson(resolvedType, Number(BigInt.asIntN(32, BigInt(payload.varint()))))
+      if (typeof value === 'string') payload.spend(value.length)
+      return value
+    }
     return { wire: WIRE.varint, read }
   }
   const scalar = scalars.get(type)

@@ -262,6 +262,16 @@ describe('a value written with Protobuf', () => {
     expect(read([2, 2], Buffer.from([0xa3, 6, 8, 1, 0xa4, 6, 8, 4]))).toEqual(data({ n: 2 }))
   })
 
+  test('is bounded by what its bytes stand for, names of an enum too, and has zeroes of any length', () => {
+    const name = 'N'.repeat(1_000)
+    const schema = `syntax = "proto3"; message M { repeated E e = 1; bool b = 2; enum E { ${name} = 0; } }`
+    const named = readerOf('PROTOBUF', schema)
+    const packed = Buffer.concat([Buffer.from([0, 0x0a, 0xa0, 0x9c, 0x01]), Buffer.alloc(20_000)])
+    expect(named.read(packed, 'unwrap', json)).toMatchObject(UNDECODABLE)
+    const zero = Buffer.from([0, 0x10, ...Array.from({ length: 9 }, () => 0x80), 0])
+    expect(named.read(zero, 'unwrap', json)).toEqual(data({ e: [], b: false }))
+  })
+
   test.each([
     ['an import that it uses is missing', PROTO, []],
     ['it is none', 'syntax = "proto3"; message {', []],
