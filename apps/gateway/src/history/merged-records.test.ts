@@ -127,6 +127,19 @@ describe('a scan of history', () => {
     expect(page.atEnd).toBe(false)
   })
 
+  test('counts what the bytes of a frame stand for', async () => {
+    const data = 'x'.repeat(PAGE_BYTES_MAX / 2)
+    const framed = (offset: number) => ({ ...record(offset, offset), value: Buffer.from([0, 0, 0, 0, 1]) })
+    const page = await scanHistory({
+      read: (one) => decodeEvent('a', one, () => ({ kind: 'data', data })),
+      records: merge(logOf({ 0: [0, 1, 2, 3].map(framed) }), [[0, { next: 0, end: 10 }]]),
+      filter: everything,
+      limit: 100,
+      monotonic: () => 0,
+    })
+    expect(page.events).toHaveLength(2)
+  })
+
   test('passes over what is no event and counts it', async () => {
     const bad = { ...record(1, 0), value: Buffer.from('{') }
     const records = merge(logOf({ 0: [record(0, 0), bad, record(2, 0)] }), [[0, { next: 0, end: 3 }]])

@@ -1,4 +1,5 @@
-import { type ReadEvent, type StreamRecord, toWireEvent } from '@headrace/core'
+import type { IncomingRecord } from '@headrace/broker'
+import { frameOf, type ReadEvent, type StreamRecord, toWireEvent } from '@headrace/core'
 import type { EventRecord, WireEvent } from '@headrace/schemas'
 import type { MergedRecords } from './merged-records.ts'
 
@@ -64,10 +65,15 @@ export async function scanHistory({
     if (decoded.kind === 'unreadable') page.unreadable += 1
     else if (decoded.kind === 'event' && passes(decoded.event, filter)) {
       page.events.push(shown(decoded.event, found.record.headers))
-      bytes += found.record.bytes
+      bytes += shownBytes(found.record, decoded.event)
     }
   }
   return page
+}
+
+/** What a frame holds may stand for far more JSON than its bytes. */
+function shownBytes({ value, bytes }: IncomingRecord, { data }: EventRecord): number {
+  return value !== null && frameOf(value) !== null ? Math.max(bytes, JSON.stringify(data).length) : bytes
 }
 
 export function passes(
