@@ -160,6 +160,10 @@ async function serve(context: ServiceContext, parts: ServeParts): Promise<string
     authorize: createAuthorize(config.access, parts.keys.ring),
     explain: problemOfKafka,
   })
+  app.addHook('preClose', (done) => {
+    stopping.abort(new Error('the gateway is stopping'))
+    done()
+  })
   gatewayRoutes(app, {
     publish: { ...intake, ask, rate, now: () => clock.now(), stopping: stopping.signal },
     history: { broker, prefix, catalog },
@@ -180,7 +184,6 @@ async function serve(context: ServiceContext, parts: ServeParts): Promise<string
   const url = await listenHttp(app, { host: config.host, port: config.port, change: 'HEADRACE_PORT' })
   context.onStop(async (deadline) => {
     deadline.addEventListener('abort', () => app.server.closeAllConnections(), { once: true })
-    stopping.abort(new Error('the gateway is stopping'))
     await app.close()
   }, 'http server')
   return url

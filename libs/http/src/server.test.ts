@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { Agent, get, type IncomingMessage } from 'node:http'
 import { PassThrough, Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import { ProblemError } from '@headrace/schemas'
@@ -250,6 +252,22 @@ test('a bomb is unpacked to the limit of its route and no further', async () => 
   }
   await expect(read()).rejects.toMatchObject({ code: 'body_too_large' })
   expect(bytes).toBeLessThanOrEqual(100_000)
+})
+
+test('a server that stops serves who is connected once more, and that ends the connection', async () => {
+  const app = server()
+  const url = await listenHttp(app, { host: '127.0.0.1', port: 0, change: 'HEADRACE_PORT' })
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  const ask = async (): Promise<[number | undefined, string | undefined]> => {
+    const [answer] = (await once(get(`${url}/v1/things/1`, { agent }), 'response')) as [IncomingMessage]
+    await answer.toArray()
+    return [answer.statusCode, answer.headers.connection]
+  }
+  expect(await ask()).toEqual([200, 'keep-alive'])
+  const closed = app.close()
+  expect(await ask()).toEqual([200, 'close'])
+  await closed
+  await expect(ask()).rejects.toMatchObject({ code: 'ECONNREFUSED' })
 })
 
 test('a packed body whose request is answered unread stays unread, whatever it holds, and its connection goes on', async () => {

@@ -1,5 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { limits, ProblemError } from '@headrace/schemas'
 import { codeOf, explainListenError, type ListenOptions, type Logger, type Metrics } from '@headrace/service'
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -40,11 +41,17 @@ const PATH_SEGMENT_CHARACTERS_MAX = 1_024
 const KEEP_ALIVE_MS = 72_000
 /** For the whole request to arrive: the largest body at 140 KB/s. Who sends slower holds memory of ours for nothing. */
 const RECEIVE_MS_MAX = 120_000
+/**
+ * How long a server that stops goes on serving, each answer with `Connection: close`. A connection that is closed while its
+ * client sends is a failed request (RFC 9112 §9.5), so those in use are told to end before idle ones are closed.
+ */
+const LEAVE_MS = 500
 
 /**
  * A fastify instance with our edge on it: problem+json for whatever goes wrong, 404 and 405, request ids, scopes,
- * exact JSON, request metrics. Once `close()` was called what is in flight is finished and new requests on open
- * connections are answered with 503 `shutting_down`.
+ * exact JSON, request metrics. Once `close()` was called clients have half a second to leave: they are served, and each
+ * answer ends its connection. Then what is in flight is finished, and new requests on open connections are answered with 503
+ * `shutting_down`. Hooks `preClose` of its user run between the two.
  */
 export function createHttpServer(options: HttpServerOptions): FastifyInstance {
   const { log } = options
@@ -81,10 +88,27 @@ export function createHttpServer(options: HttpServerOptions): FastifyInstance {
       throw new Error(`${String(route.method)} ${route.url} declares no scope`)
     paths.add(route.url, [route.method].flat())
   })
+  letClientsLeave(app)
   guardRequests(app, options)
   unpackBodies(app)
   measureRequests(app, options)
   return app
+}
+
+/** From the call of `close()` on it is fastify that ends each connection with its answer. */
+function letClientsLeave(app: FastifyInstance): void {
+  const connected = new Set<Socket>()
+  app.server.on('connection', (socket: Socket) => {
+    connected.add(socket)
+    socket.once('close', () => connected.delete(socket))
+  })
+  app.addHook('preClose', async () => {
+    const gone = [...connected].map(async (socket) => await new Promise((left) => socket.once('close', left)))
+    const all = new AbortController()
+    const late = sleep(LEAVE_MS, undefined, { signal: all.signal }).catch(() => undefined)
+    await Promise.race([Promise.all(gone), late])
+    all.abort()
+  })
 }
 
 function guardRequests(app: FastifyInstance, { authorize }: HttpServerOptions): void {
