@@ -26,8 +26,15 @@ export function createKnownKeys({
   metrics: Metrics
 }): KnownKeys {
   const ring = new KeyRing(() => shared.clock.now())
+  let begun = 0
+  let taken = 0
   const refresh = async (): Promise<void> => {
+    begun += 1
+    const mine = begun
     const keys = await validKeys(store)
+    // Overtaken by a later reading: what was revoked in between must not come back.
+    if (mine < taken) return
+    taken = mine
     ring.set(keys.map(({ key }) => key))
   }
   return {
