@@ -204,6 +204,9 @@ describe('a scope with a pattern', () => {
     expect(await status('orders', '/v1/events/orders/0/0')).toBe(200)
     expect(await status('users', '/v1/events/users/0/0')).toBe(403)
     expect(await status('users', '/v1/events/users/0/0/explain')).toBe(403)
+    // Nor is it told what there is elsewhere.
+    for (const path of ['orders/0/999999', 'orders/0/999999/explain', 'no-such-stream/0/0'])
+      expect([path, await status('users', `/v1/events/${path}`)]).toEqual([path, 403])
     expect(await status('users', '/v1/streams/orders')).toBe(403)
     const listed = await call<WireList<{ name: string }>>('/v1/streams', { key: keyOf('users') })
     expect(listed.body.data.map(({ name }) => name)).toEqual(['users'])

@@ -1,5 +1,5 @@
 import { type Broker, readRecord, type StreamCatalog } from '@headrace/broker'
-import { type Caller, noQuery, parseQuery, requireReadable } from '@headrace/http'
+import { type Caller, noQuery, parseQuery, requireReadable, requireStream } from '@headrace/http'
 import { ProblemError } from '@headrace/schemas'
 import type { FastifyInstance } from 'fastify'
 import { encodeHistoryCursor } from '../history/history-cursor.ts'
@@ -123,6 +123,8 @@ async function findEvent(
   const where = `${stream}/${partitionText}/${sequenceText}`
   if (!wholeNumber.test(partitionText) || !wholeNumber.test(sequenceText))
     throw new ProblemError('event_not_found', `${where} is not the position of an event`)
+  // Also what is wrong with a record, and whether there is one, is for its stream's readers.
+  requireStream(caller, stream)
   if (!isStreamName(prefix, stream)) throw noStream(stream)
   const [partition, offset] = [Number(partitionText), Number(sequenceText)]
   const topic = catalog.topicOf(stream)

@@ -31,6 +31,7 @@ export function explainRoute(app: FastifyInstance, context: ApiContext): void {
         )
       if (stream.includes('/') || topicFault(stream) !== null)
         throw new ProblemError('stream_not_found', `There is no stream ${stream.slice(0, 200)}`)
+      requireStream(request.caller, stream)
       if (underWay >= EXPLANATIONS_MAX)
         throw new ProblemError(
           'overloaded',
@@ -57,8 +58,7 @@ export function explainRoute(app: FastifyInstance, context: ApiContext): void {
             }),
           kafkaLate,
         )
-        if (explained.event === null) requireStream(request.caller, stream)
-        else requireReadable(request.caller, explained.event.topic)
+        if (explained.event !== null) requireReadable(request.caller, explained.event.topic)
         return explained
       } finally {
         reading.abort()
