@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { SECURITY_SETTINGS, securitySettings } from '@headrace/broker'
 import { parseGatewayConfig } from '@headrace/gateway'
 import { parseOrchestratorConfig } from '@headrace/orchestrator'
 import { KNOWN_SETTINGS } from '@headrace/service'
@@ -91,7 +92,8 @@ describe.each(modes)('$chart, $mode', ({ chart, mode }) => {
     const literals = podsOf(objects)
       .flatMap(({ spec }) => containersOf(spec))
       .flatMap(({ env = [] }) => env.filter(({ value }) => value !== undefined))
-    expect(literals.filter(({ name }) => /DATABASE_URL|PASSWORD|API_KEY|SECRET/.test(name))).toEqual([])
+    const secrets = literals.filter(({ name }) => /DATABASE_URL|PASSWORD|API_KEY|SECRET/.test(name))
+    expect(secrets.filter(({ name }) => !name.endsWith('_FILE'))).toEqual([])
   })
 
   test('a rolling restart takes no pod before its successor is ready, and leaves it time to drain', () => {
@@ -139,6 +141,13 @@ test.each([
   ['headrace', 'gateway.pdb.minAvailable=2', /minAvailable.*must be below/],
   ['headrace', 'orchestrator.replicas=1', /pdb\.enabled=false/],
   ['headrace', 'gateway.ingress.enabled=true', /hosts/],
+  ['headrace', 'kafka.tls.caSecret=kafka-ca', /caSecret/],
+  ['headrace', 'kafka.sasl.mechanism=digest', /mechanism/],
+  ['headrace', 'kafka.sasl.mechanism=plain', /existingSecret/],
+  ['headrace', 'kafka.sasl.existingSecret=kafka', /existingSecret/],
+  ['headrace', 'kafka.sasl.mechanism=oauthbearer,kafka.sasl.existingSecret=kafka', /tokenUrl/],
+  ['headrace', 'kafka.tls.enabled=true,triggerService.autoscaling.mode=keda', /authenticationRef/],
+  ['headrace-worker', 'kafka.sasl.mechanism=plain', /existingSecret/],
   ['headrace-worker', 'url=', /url/],
   ['headrace-worker', 'image.tag=', /tag|digest/],
   ['headrace-worker', 'autoscaling.mode=keda', /brokers/],
@@ -170,6 +179,29 @@ test('each app accepts what the chart tells it', async () => {
     kafka: { taskPartitions: 12, responsePartitions: 12 },
   })
 })
+
+test.each(charts)(
+  '%s: how a secured Kafka is spoken to is accepted, with its secrets in files',
+  async (chart) => {
+    const objects = await render(chart, { mode: 'secured' })
+    for (const { spec } of appsOf(objects)) {
+      const { volumes = [], containers } = spec.template.spec
+      const [{ env = [], volumeMounts = [] } = {}] = containers
+      const own = Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'from-a-secret']))
+      const told = { ...settingsOf(objects), ...own }
+      expect(securitySettings(told).problems).toEqual([])
+      const files = SECURITY_SETTINGS.filter((name) => name.endsWith('_FILE')).flatMap(
+        (name) => told[name] ?? [],
+      )
+      expect(files.length).toBeGreaterThan(1)
+      const mounted = volumes.flatMap(({ name, secret }) => {
+        const mount = volumeMounts.find((one) => one.name === name)
+        return (secret?.items ?? []).map(({ path }) => `${mount?.mountPath}/${path}`)
+      })
+      expect(mounted).toEqual(expect.arrayContaining(files))
+    }
+  },
+)
 
 test('no service and no route has a management port', async () => {
   for (const { mode } of modes.filter(({ chart }) => chart === 'headrace')) {

@@ -14,6 +14,7 @@ export interface Container {
   ports?: { name: string; containerPort: number }[]
   securityContext: Record<string, unknown>
   resources: { requests?: object; limits?: object }
+  volumeMounts?: { name: string; mountPath: string }[]
   lifecycle?: { preStop?: { sleep?: { seconds: number } } }
   [field: string]: unknown
 }
@@ -24,6 +25,7 @@ export interface PodSpec {
   securityContext: Record<string, unknown>
   initContainers?: Container[]
   containers: Container[]
+  volumes?: { name: string; secret?: { items?: { key: string; path: string }[] } }[]
 }
 
 export interface Deployment extends KubernetesObject {
