@@ -21,6 +21,7 @@ export {
 } from './event/response-record.ts'
 export { isoTime } from './event/iso-time.ts'
 export { compilePattern } from './match/pattern.ts'
+export { indexEventTypes } from './match/event-types.ts'
 export type { FilteredEvent } from './match/expression.ts'
 export { type CancelFilter, compileCancelFilter, type CompiledCancelFilter } from './match/cancel-filter.ts'
 export { compileFilter, type CompiledFilter, type Filter } from './match/filter.ts'

@@ -49,6 +49,23 @@ export {
   type StreamBinding,
 } from './stream-binding.ts'
 export {
+  type ContentModel,
+  type EventTypeBody,
+  eventTypeBodySchema,
+  type EventTypeMode,
+  eventTypeName,
+  type EventTypeSetting,
+  eventTypeSettingSchema,
+  type EventTypeWarning,
+  type PutEventType,
+  type SchemaType,
+  type TypeSchema,
+  validateDataSchema,
+  type WireEventType,
+  type WireValidation,
+  withoutParameters,
+} from './event-type.ts'
+export {
   type DeadLetterStatus,
   deadLetterStatuses,
   type DecideDeadLetter,
@@ -138,6 +155,7 @@ export {
   type StealCommand,
   type StepCommand,
   type StoredStep,
+  type WorkerRegistration,
 } from './worker-protocol.ts'
 export {
   type ComponentStatus,

@@ -64,6 +64,12 @@ export const limits = {
   keyGraceMsMax: 30 * 24 * 3600 * 1000,
   /** What the audit log keeps of a thing before and after a change, each: 4 KiB of JSON. */
   auditBytesMax: 4 * 1024,
+  /** Every gateway holds them all. */
+  eventTypesMax: 1_000,
+  eventTypesPerWorkerMax: 200,
+  /** 256 KiB of JSON: a quarter of what one record of the config topic may hold. */
+  eventTypeSchemaBytesMax: 256 * 1024,
+  subjectCharactersMax: 255,
   runInputBytesMax: 1024 * 1024,
   tagsMax: 20,
   tagCharactersMax: 200,

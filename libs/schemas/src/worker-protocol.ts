@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type PublishedEvent, topicSchema } from './event.ts'
+import { eventTypeBodySchema, type EventTypeWarning } from './event-type.ts'
 import { limits } from './limits.ts'
 import { stepKinds } from './run.ts'
 import { nameSchema, queueSchema, workflowDefinitionSchema } from './workflow.ts'
@@ -24,13 +25,18 @@ export const registerRequestSchema = z.strictObject({
   concurrency: z.int().min(1).max(limits.workerConcurrencyMax),
   /** The whole set this build has: what is absent from the newest build is retired. */
   workflows: z.array(workflowDefinitionSchema).max(limits.workflowsPerWorkerMax),
+  /** Those with a schema, of events that its workflows read or write. What is absent stays as it is registered. */
+  event_types: z.array(eventTypeBodySchema).max(limits.eventTypesPerWorkerMax).default([]),
   /**
    * The id of this very process before it lost its orchestrator. It has dropped all that it had in hand, so those runs go
    * back at once, instead of when that id is declared dead; and not as losses, which would count against them.
    */
   replaces: workerIdSchema.optional(),
 })
-export type RegisterRequest = z.infer<typeof registerRequestSchema>
+/** As it is sent. */
+export type RegisterRequest = z.input<typeof registerRequestSchema>
+/** As it was read. */
+export type WorkerRegistration = z.output<typeof registerRequestSchema>
 
 export interface RegisterReply {
   worker_id: string
@@ -42,6 +48,8 @@ export interface RegisterReply {
   heartbeat_ms: number
   /** A worker that gets no answer for this long leaves its group. */
   lease_ms: number
+  /** Event types that are not registered as the worker has them. */
+  warnings?: EventTypeWarning[]
 }
 
 const integer = (least: number) => z.int().min(least).max(limits.integerMax)

@@ -2,7 +2,7 @@ import type { IncomingRecord, OutgoingRecord } from '../records.ts'
 import { configTopic } from '../topics/topic-plan.ts'
 
 /** What a setting on the config topic is about. A kind of setting brings its own shape of `value`. */
-export type SettingKind = 'stream' | 'key'
+export type SettingKind = 'stream' | 'key' | 'event_type'
 
 /**
  * One setting as a record of the config topic: keyed `kind/name`, its value as JSON, null once it is deleted, and its
