@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { backoffMs } from '@headrace/core'
-import { type RegisterReply, type RegisterRequest } from '@headrace/schemas'
+import type { FieldFault, RegisterReply, RegisterRequest } from '@headrace/schemas'
 import { ApiError } from '../errors/api-error.ts'
 import type { Logger } from '../run/run-host.ts'
 import { sdkVersion } from '../sdk-version.ts'
-import { type HttpExchange, problemOf } from './http-exchange.ts'
+import { bodyOf, type HttpExchange, problemOf } from './http-exchange.ts'
 import type { WorkerSettings } from './settings.ts'
 
 const REQUEST_TIMEOUT_MS = 15_000
@@ -32,7 +32,7 @@ export async function register(params: {
       const url = `${settings.url}/v1/worker/register`
       const body = JSON.stringify(requestOf(settings, replaces))
       const answer = await exchange.post(url, body, { timeoutMs: REQUEST_TIMEOUT_MS, signal })
-      if (answer.status === 200) return JSON.parse(answer.text) as RegisterReply
+      if (answer.status === 200) return replyOf(answer.text, log)
       const problem = problemOf(answer)
       const refused = answer.status >= 400 && answer.status < 500 && answer.status !== 429
       if (problem !== null && refused)
@@ -41,6 +41,7 @@ export async function register(params: {
           status: answer.status,
           code: problem.code,
           retryable: false,
+          errors: faultsOf(answer.text),
         })
       retryAfterMs = answer.retryAfterMs ?? 0
       throw new Error(`${settings.url} answered ${answer.status} ${problem?.code ?? ''}`)
@@ -58,6 +59,18 @@ export async function register(params: {
   return null
 }
 
+function faultsOf(text: string): FieldFault[] {
+  const { errors } = bodyOf({ text }) ?? {}
+  return Array.isArray(errors) ? (errors as FieldFault[]) : []
+}
+
+function replyOf(text: string, log: Logger): RegisterReply {
+  const reply = JSON.parse(text) as RegisterReply
+  for (const { name, code, detail } of reply.warnings ?? [])
+    log.warn({ event: 'worker.event_type_differs', event_type: name, code }, detail)
+  return reply
+}
+
 /** A new id each time: an id that was declared dead is dead for good. */
 function requestOf(settings: WorkerSettings, replaces: string | null): RegisterRequest {
   return {
@@ -69,6 +82,7 @@ function requestOf(settings: WorkerSettings, replaces: string | null): RegisterR
     sdk: `typescript/${sdkVersion}`,
     concurrency: settings.concurrency,
     workflows: [...settings.workflows.values()].map((workflow) => workflow.definition),
+    ...(settings.eventTypes.bodies.length === 0 ? {} : { event_types: [...settings.eventTypes.bodies] }),
     ...(replaces === null ? {} : { replaces }),
   }
 }

@@ -4,6 +4,8 @@ import { dirname, join } from 'node:path'
 import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
 import { type Duration, durationMs, limits, nameSchema, queueSchema } from '@headrace/schemas'
 import type { Logger } from '../run/run-host.ts'
+import { type EventTypes, eventTypesOf } from '../event-type/event-types.ts'
+import type { AnyEventDefinition } from '../workflow/define-event.ts'
 import type { AnyWorkflow } from '../workflow/workflow.ts'
 import { createLog } from './log.ts'
 
@@ -13,6 +15,11 @@ export interface WorkerOptions {
    * At most 500.
    */
   workflows: readonly AnyWorkflow[]
+  /**
+   * Definitions that steps publish or wait for. Those with a schema are registered as event types, beside the ones in
+   * `triggerOnEvent` and `cancelOn`, which need not stand here. At most 200 types together.
+   */
+  events?: readonly AnyEventDefinition[]
   /** The gateway's base URL. Default: `HEADRACE_URL`. */
   url?: string
   /** Default: `HEADRACE_API_KEY`. */
@@ -27,7 +34,7 @@ export interface WorkerOptions {
   health?: { port: number; host?: string }
   /** Which program this is. Default: `HEADRACE_APP`, else the name in the nearest package.json. */
   app?: string
-  /** What code it runs. Default: `HEADRACE_BUILD_ID`, else a hash of its workflows' definitions and handlers. */
+  /** What code it runs. Default: `HEADRACE_BUILD_ID`, else a hash of its workflows' definitions and handlers, and of its event types. */
   build?: string
   /** Fields first, then the sentence, as pino has it. Default: pino to stdout, at `HEADRACE_LOG_LEVEL`. */
   log?: Logger
@@ -52,6 +59,7 @@ export interface WorkerSettings {
   kafka: KafkaSecuritySource
   /** Told at registration. */
   workflows: ReadonlyMap<string, AnyWorkflow>
+  eventTypes: EventTypes
   /** Those of this worker's queue. */
   runnable: ReadonlyMap<string, AnyWorkflow>
 }
@@ -69,11 +77,15 @@ export function workerSettings(options: WorkerOptions, env: Environment): Worker
   const queue = queueOf(options.queue, workflows)
   const runnable = new Map([...workflows].filter(([, workflow]) => workflow.definition.queue === queue))
   if (runnable.size === 0) throw new TypeError(`none of the workflows is on the queue "${queue}"`)
+  const eventTypes = eventTypesOf([
+    ...[...workflows.values()].flatMap(({ events }) => events),
+    ...(options.events ?? []),
+  ])
   return {
     url: urlOf(given(options.url, env, 'HEADRACE_URL')),
     apiKey: given(options.apiKey, env, 'HEADRACE_API_KEY'),
     app: appOf(given(options.app, env, 'HEADRACE_APP')),
-    build: buildOf(given(options.build, env, 'HEADRACE_BUILD_ID'), workflows),
+    build: buildOf(given(options.build, env, 'HEADRACE_BUILD_ID'), workflows, eventTypes),
     queue,
     concurrency: whole(
       'concurrency',
@@ -92,6 +104,7 @@ export function workerSettings(options: WorkerOptions, env: Environment): Worker
         .map((text) => text.trim()) ?? null,
     kafka: options.kafka ?? securityOf(env),
     workflows,
+    eventTypes,
     runnable,
   }
 }
@@ -170,7 +183,11 @@ function packageName(): string | null {
   }
 }
 
-function buildOf(text: string | null, workflows: ReadonlyMap<string, AnyWorkflow>): string {
+function buildOf(
+  text: string | null,
+  workflows: ReadonlyMap<string, AnyWorkflow>,
+  eventTypes: EventTypes,
+): string {
   if (text !== null) {
     if (text.length <= 100) return text
     throw new TypeError('HEADRACE_BUILD_ID must be at most 100 characters')
@@ -180,6 +197,7 @@ function buildOf(text: string | null, workflows: ReadonlyMap<string, AnyWorkflow
     const workflow = workflows.get(id)
     hash.update(JSON.stringify([workflow?.definition, workflow?.retries, String(workflow?.handler)]))
   }
+  hash.update(JSON.stringify(eventTypes.bodies))
   return hash.digest('hex').slice(0, 12)
 }
 

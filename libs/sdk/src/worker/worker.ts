@@ -143,6 +143,12 @@ export class Worker {
   /** Session after session, until it is stopped. */
   async #live(): Promise<void> {
     const { signal } = this.#stopping
+    const { eventTypes, log } = this.#settings
+    if (eventTypes.unregistered.length > 0)
+      log.warn(
+        { event: 'worker.events_unregistered', events: eventTypes.unregistered },
+        'events of these kinds are checked by this program alone',
+      )
     let replaces: string | null = null
     try {
       while (!signal.aborted) {

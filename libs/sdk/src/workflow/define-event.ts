@@ -1,5 +1,6 @@
 import { patternFault, topicFault } from '@headrace/schemas'
 import type { NewEvent } from './event.ts'
+import { type EventTypeOptions, type EventTypeRule, eventTypeRuleOf } from './event-type-rule.ts'
 import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema.ts'
 
 /** The `{name}` segments of a pattern: `ParamsOf<'approvals/{id}'>` is `{ id: string }`. */
@@ -18,6 +19,8 @@ export interface AnyEventDefinition {
   readonly pattern: string
   readonly eventType: string | null
   readonly schema: StandardSchema<unknown, unknown> | null
+  /** What a worker registers of it besides the schema. */
+  readonly rule: EventTypeRule
 }
 
 /** A kind of event: its topic (or pattern), and the schema of its data. Made by {@link defineEvent}. */
@@ -42,8 +45,11 @@ export type DataOf<Definition> = Definition extends { schema: StandardSchema<inf
 
 /**
  * Names a kind of event and gives its data a type. With a schema (any Standard Schema: zod, valibot, arktype) data is
- * checked before it is published and before a handler starts; the schema's input is what is stored, its output what the
- * handler gets. Without one `data` is `unknown`.
+ * checked before it is published, before a handler starts and when a wait is answered; the schema's input is what is
+ * stored, its output what the handler gets. Without one `data` is `unknown`.
+ *
+ * Workers register it as an event type (docs/event-types.md), by which gateways check what anybody publishes: the JSON
+ * Schema is that of the schema's input, unless `jsonSchema` or `avro` gives another.
  *
  * ```ts
  * const orderCreated = defineEvent('orders/created', { schema: z.object({ order_id: z.string(), total: z.number() }) })
@@ -51,19 +57,19 @@ export type DataOf<Definition> = Definition extends { schema: StandardSchema<inf
  * await client.events.publish(approval, { params: { id: 'order-123' }, data: { approved: true } })
  * ```
  *
- * Throws TypeError when the topic or pattern is malformed.
+ * Throws TypeError when the topic or pattern, or an option, is malformed.
  */
 export function defineEvent<const Pattern extends string>(
   pattern: Pattern,
-  options?: { eventType?: string; schema?: undefined },
+  options?: EventTypeOptions & { eventType?: string; schema?: undefined },
 ): EventDefinition<Pattern, unknown, unknown>
 export function defineEvent<const Pattern extends string, Schema extends StandardSchema>(
   pattern: Pattern,
-  options: { schema: Schema; eventType?: string },
+  options: EventTypeOptions & { schema: Schema; eventType?: string },
 ): EventDefinition<Pattern, SchemaInput<Schema>, SchemaOutput<Schema>>
 export function defineEvent(
   pattern: string,
-  options: { eventType?: string; schema?: StandardSchema | undefined } = {},
+  options: EventTypeOptions & { eventType?: string; schema?: StandardSchema | undefined } = {},
 ): EventDefinition {
   const fault = patternFault(pattern)
   if (fault) throw new TypeError(`defineEvent("${pattern}"): ${fault}`)
@@ -73,6 +79,7 @@ export function defineEvent(
     pattern,
     eventType,
     schema: options.schema ?? null,
+    rule: eventTypeRuleOf(options, `defineEvent("${pattern}")`),
     event({ params, ...rest }) {
       const topic = topicFrom(pattern, params ?? {}, 'published to')
       return { ...(eventType === null ? {} : { eventType }), ...rest, topic }

@@ -1,7 +1,8 @@
 import { describe, expect, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
 import type { Client, RunHandle } from '../client/index.ts'
-import { defineEvent } from './define-event.ts'
+import { Worker } from '../worker/index.ts'
+import { type DataOf, defineEvent } from './define-event.ts'
 import type { Event, PublishedEvent } from './event.ts'
 import type { Jsonify } from './jsonify.ts'
 import type { ChildRun } from './step-options.ts'
@@ -38,6 +39,27 @@ describe('types', () => {
       expectTypeOf(events[0].data).toBeUnknown()
     })
     expect(defineEvent('orders/*').pattern).toBe('orders/*')
+  })
+
+  test('what is registered of an event changes nothing of its type', () => {
+    const said = defineEvent('a/{id}', {
+      schema: z.object({ n: z.coerce.number<string>() }),
+      mode: 'warn',
+      contentModel: 'open',
+      jsonSchema: { type: 'object' },
+    })
+    expectTypeOf<DataOf<typeof said>>().toEqualTypeOf<{ n: number }>()
+    expectTypeOf(said.event).parameter(0).toMatchObjectType<{ params: { id: string }; data: { n: string } }>()
+    const avro = defineEvent('b', { avro: { type: 'record', name: 'B', fields: [] } })
+    expectTypeOf<DataOf<typeof avro>>().toBeUnknown()
+    const workers = (): Worker[] => [
+      new Worker({ workflows: [], events: [said, avro, defineEvent('c')] }),
+      // @ts-expect-error: a topic alone has no schema
+      new Worker({ workflows: [], events: ['a/b'] }),
+    ]
+    expect(workers).toBeTypeOf('function')
+    // @ts-expect-error: there is no such mode
+    expect(() => defineEvent('d', { schema: z.string(), mode: 'strict' })).toThrow('mode')
   })
 
   test('a direct workflow has the input and output of its schemas', () => {

@@ -96,6 +96,8 @@ export interface Workflow<Start = unknown, Output = unknown> {
   readonly retriesHandler: boolean
   readonly onExhausted: 'fail' | 'pause'
   readonly event: AnyEventDefinition | null
+  /** All that it was given: of its trigger, and those that cancel its runs. */
+  readonly events: readonly AnyEventDefinition[]
   readonly inputSchema: StandardSchema | null
   readonly outputSchema: StandardSchema | null
   // `never`: a handler of any input is a Workflow; who calls it has checked what it passes.
@@ -165,6 +167,9 @@ export function workflow(
     retriesHandler: options.retries !== undefined,
     onExhausted: onExhaustedOf(options.onExhausted, subject),
     event: isEventDefinition(options.triggerOnEvent) ? options.triggerOnEvent : null,
+    events: [options.triggerOnEvent, ...(options.cancelOn ?? []).map(({ event }) => event)].filter(
+      isEventDefinition,
+    ),
     inputSchema: options.input ?? null,
     outputSchema: options.output ?? null,
     handler,
