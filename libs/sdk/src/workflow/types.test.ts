@@ -49,7 +49,10 @@ describe('types', () => {
       jsonSchema: { type: 'object' },
     })
     expectTypeOf<DataOf<typeof said>>().toEqualTypeOf<{ n: number }>()
-    expectTypeOf(said.event).parameter(0).toMatchObjectType<{ params: { id: string }; data: { n: string } }>()
+    expectTypeOf<Parameters<(typeof said)['event']>[0]>().toExtend<{
+      params: { id: string }
+      data: { n: string }
+    }>()
     const avro = defineEvent('b', { avro: { type: 'record', name: 'B', fields: [] } })
     expectTypeOf<DataOf<typeof avro>>().toBeUnknown()
     const workers = (): Worker[] => [
