@@ -1,4 +1,5 @@
 import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
+import { type RegistryAccess, registrySettings } from '@headrace/registry'
 import { type Access, accessOf } from '@headrace/http'
 import {
   ConfigError,
@@ -8,7 +9,6 @@ import {
   type LogLevel,
   parseConfig,
   processSettings,
-  registrySettings,
   switchSetting,
   urlSetting,
 } from '@headrace/service'
@@ -30,8 +30,8 @@ export interface GatewayConfig {
   }
   /** First part of the names of all Kafka topics. */
   prefix: string
-  /** Of the schema registry; null: nothing is read by a schema. */
-  schemaRegistryUrl: string | null
+  /** Null: nothing is read or written by a schema's id. */
+  schemaRegistry: RegistryAccess | null
   /** Sent with what this instance says of itself to the orchestrator; null: none. */
   apiKey: string | null
   /** Base URL of the orchestrator, which answers the rest of `/v1`. */
@@ -57,7 +57,6 @@ const PARTITIONS_MAX = 1_000
 const settings = z.object({
   ...kafkaSettings,
   ...processSettings,
-  ...registrySettings,
   ...listenSettings({ port: 8080, managementPort: 9080 }),
   HEADRACE_AUTH: switchSetting().default(true),
   HEADRACE_API_KEY: z.string().optional(),
@@ -74,7 +73,9 @@ const settings = z.object({
 export function parseGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
   const values = parseConfig(settings, env)
   const { security, problems } = securitySettings(env)
-  if (problems.length > 0) throw new ConfigError(problems)
+  const registry = registrySettings(env)
+  const wrong = [...problems, ...registry.problems]
+  if (wrong.length > 0) throw new ConfigError(wrong)
   return {
     host: values.HEADRACE_HOST,
     port: values.HEADRACE_PORT,
@@ -87,7 +88,7 @@ export function parseGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
       security,
     },
     prefix: values.HEADRACE_PREFIX,
-    schemaRegistryUrl: values.HEADRACE_SCHEMA_REGISTRY_URL ?? null,
+    schemaRegistry: registry.access,
     apiKey: values.HEADRACE_API_KEY ?? null,
     orchestratorUrl: values.HEADRACE_ORCHESTRATOR_URL.replace(/\/+$/, ''),
     streams: {

@@ -95,7 +95,7 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
   const bindings = createKnownBindings(context, {
     broker,
     prefix: config.prefix,
-    frames: framesOf(config.schemaRegistryUrl),
+    frames: framesOf(config.schemaRegistry),
     keys,
   })
   bindings.duty.start()

@@ -1,4 +1,5 @@
 import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
+import { type RegistryAccess, registrySettings } from '@headrace/registry'
 import {
   ConfigError,
   databaseSettings,
@@ -10,7 +11,6 @@ import {
   type LogLevel,
   parseConfig,
   processSettings,
-  registrySettings,
   switchSetting,
   urlSetting,
 } from '@headrace/service'
@@ -24,7 +24,6 @@ const PARTITIONS_MAX = 1_000
 const settings = z.object({
   ...kafkaSettings,
   ...databaseSettings,
-  ...registrySettings,
   ...processSettings,
   ...listenSettings({ port: 8082, managementPort: 9082 }),
   HEADRACE_AUTH: switchSetting().default(true),
@@ -57,8 +56,8 @@ export interface OrchestratorConfig {
     responsePartitions: number
   }
   databaseUrl: string
-  /** Of the schema registry; null: nothing is read by a schema. */
-  schemaRegistryUrl: string | null
+  /** Null: nothing is read or written by a schema's id. */
+  schemaRegistry: RegistryAccess | null
   migrate: boolean
   host: string
   port: number
@@ -75,7 +74,9 @@ export interface OrchestratorConfig {
 export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
   const parsed = parseConfig(settings, env)
   const { security, problems } = securitySettings(env)
-  if (problems.length > 0) throw new ConfigError(problems)
+  const registry = registrySettings(env)
+  const wrong = [...problems, ...registry.problems]
+  if (wrong.length > 0) throw new ConfigError(wrong)
   return {
     kafka: {
       brokers: parsed.HEADRACE_KAFKA_BROKERS,
@@ -89,7 +90,7 @@ export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
       responsePartitions: parsed.HEADRACE_RESPONSE_PARTITIONS,
     },
     databaseUrl: parsed.HEADRACE_DATABASE_URL,
-    schemaRegistryUrl: parsed.HEADRACE_SCHEMA_REGISTRY_URL ?? null,
+    schemaRegistry: registry.access,
     migrate: parsed.HEADRACE_MIGRATE,
     host: parsed.HEADRACE_HOST,
     port: parsed.HEADRACE_PORT,

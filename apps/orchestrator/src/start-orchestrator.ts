@@ -115,7 +115,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const { prefix } = config.kafka
   const common = { store, broker, prefix, log, clock }
   const running = runParts({ ...common, metrics, counts, activity })
-  const frames = framesOf(config.schemaRegistryUrl)
+  const frames = framesOf(config.schemaRegistry)
   const { dispatcher, admissions, watch, events, childEnds } = running
   const serverClock = createServerClock(store, clock)
   const bound = streamParts({ store, broker, prefix, frames, ...shared })

@@ -1,4 +1,5 @@
 import { type KafkaSecuritySource, securitySettings } from '@headrace/broker'
+import { type RegistryAccess, registrySettings } from '@headrace/registry'
 import {
   ConfigError,
   databaseSettings,
@@ -9,7 +10,6 @@ import {
   managementSettings,
   parseConfig,
   processSettings,
-  registrySettings,
 } from '@headrace/service'
 import { z } from 'zod'
 
@@ -28,8 +28,8 @@ export interface TriggerServiceConfig {
   /** First part of the names of all Kafka topics and groups. */
   prefix: string
   databaseUrl: string
-  /** Of the schema registry; null: nothing is read by a schema. */
-  schemaRegistryUrl: string | null
+  /** Null: nothing is read or written by a schema's id. */
+  schemaRegistry: RegistryAccess | null
   /** How often cursors of lanes without windows are moved on. */
   progressEveryMs: number
   /** Queued runs of a workflow past which its triggers wait. */
@@ -48,7 +48,6 @@ const QUEUED_RUNS_MAX_MOST = 1_000_000
 const settings = z.object({
   ...kafkaSettings,
   ...databaseSettings,
-  ...registrySettings,
   ...processSettings,
   ...managementSettings({ managementPort: 9081 }),
   HEADRACE_HOST: z.string().default('127.0.0.1'),
@@ -62,7 +61,9 @@ const settings = z.object({
 export function parseTriggerServiceConfig(env: NodeJS.ProcessEnv): TriggerServiceConfig {
   const values = parseConfig(settings, env)
   const { security, problems } = securitySettings(env)
-  if (problems.length > 0) throw new ConfigError(problems)
+  const registry = registrySettings(env)
+  const wrong = [...problems, ...registry.problems]
+  if (wrong.length > 0) throw new ConfigError(wrong)
   return {
     host: values.HEADRACE_HOST,
     managementPort: values.HEADRACE_MANAGEMENT_PORT,
@@ -74,7 +75,7 @@ export function parseTriggerServiceConfig(env: NodeJS.ProcessEnv): TriggerServic
     },
     prefix: values.HEADRACE_PREFIX,
     databaseUrl: values.HEADRACE_DATABASE_URL,
-    schemaRegistryUrl: values.HEADRACE_SCHEMA_REGISTRY_URL ?? null,
+    schemaRegistry: registry.access,
     progressEveryMs: values.HEADRACE_FLUSH_PROGRESS_INTERVAL,
     queuedRunsMax: values.HEADRACE_QUEUED_RUNS_MAX,
     drainTimeoutMs: values.HEADRACE_DRAIN_TIMEOUT,

@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { deadLettersTopic } from '@headrace/broker'
+import { openRegistry } from '@headrace/registry'
 import { createDatabase, eventually, infra, readTopic, startOwnSchemaRegistry } from '@headrace/testing'
 import avro from 'avsc'
 import protobuf from 'protobufjs'
@@ -44,8 +45,8 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => registry.listen(0, '127.0.0.1', resolve))
   const { brokers, prefix } = await infra()
   const { url: databaseUrl } = await createDatabase()
-  const schemaRegistryUrl = `http://127.0.0.1:${(registry.address() as AddressInfo).port}`
-  scene = await new Scene({ brokers, partitions: 1, prefix, databaseUrl, schemaRegistryUrl }).open()
+  const schemaRegistry = openRegistry(`http://127.0.0.1:${(registry.address() as AddressInfo).port}`)
+  scene = await new Scene({ brokers, partitions: 1, prefix, databaseUrl, schemaRegistry }).open()
 })
 afterAll(async () => {
   await scene.end()
@@ -144,7 +145,7 @@ it(
       partitions: 2,
       prefix,
       databaseUrl,
-      schemaRegistryUrl: own.url,
+      schemaRegistry: openRegistry(own.url),
     }).open()
     const line = { type: 'record', name: 'shop.Line', fields: [{ name: 'sku', type: 'string' }] }
     await register('line', { schema: JSON.stringify(line) })

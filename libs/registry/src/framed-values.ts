@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { frameOf, type Frames, type ReadFrame } from '@headrace/core'
 import { compileSchema, type SchemaReader } from './decode/schema-reader.ts'
+import type { RegistryAccess } from './registry-access.ts'
 import { createSchemaSource, type SchemaSource } from './schema-source.ts'
 
 /** Compiled schemas kept; beyond, the one that was asked for longest ago goes. */
@@ -143,7 +144,7 @@ const forward: Forward = {
   sleep: async (ms, signal) => await setTimeout(ms, undefined, { ref: false, ...(signal && { signal }) }),
 }
 
-/** Of the registry at this URL; null: none is configured. */
-export function framesOf(url: string | null): Frames | null {
-  return url === null ? null : new FramedValues(createSchemaSource(url), forward)
+/** By the schemas of this registry; null: none is configured. */
+export function framesOf(access: RegistryAccess | null): Frames | null {
+  return access === null ? null : new FramedValues(createSchemaSource(access), forward)
 }

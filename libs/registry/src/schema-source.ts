@@ -1,13 +1,10 @@
-import { ProblemError } from '@headrace/schemas'
 import { z } from 'zod'
 import type { WholeSchema } from './decode/schema-reader.ts'
+import type { RegistryAccess } from './registry-access.ts'
+import { askerOf, isAbsent, unavailable, unexpected } from './registry-http.ts'
 
-/** A registry that has not answered by then is taken for one that is away. */
-const ASK_MS_MAX = 5_000
 /** Schemas that one schema refers to, directly or not. */
 const REFERENCES_MAX = 200
-/** The registry's own codes of what it definitely does not have; any other 404 comes from something else at its address. */
-const NOT_THERE: readonly unknown[] = [40401, 40402, 40403]
 
 /** Where schemas are looked up by their ids. */
 export interface SchemaSource {
@@ -33,9 +30,17 @@ const schemaAnswer = z.object({
 type SchemaAnswer = z.output<typeof schemaAnswer>
 type Ask = (path: string) => Promise<SchemaAnswer | null>
 
-/** A registry with Confluent's API at `url`; a user and password in it are sent as basic authentication. */
-export function createSchemaSource(url: string): SchemaSource {
-  const ask = askerOf(url)
+/** Of a registry with Confluent's API. */
+export function createSchemaSource(access: RegistryAccess): SchemaSource {
+  const send = askerOf(access)
+  const ask: Ask = async (path) => {
+    const answer = await send({ method: 'GET', path })
+    if (isAbsent(answer)) return null
+    if (answer.status >= 300) throw unexpected(answer)
+    const read = schemaAnswer.safeParse(answer.body)
+    if (read.success) return read.data
+    throw unavailable('answered as no registry does', read.error)
+  }
   return {
     async byId(id) {
       const found = await ask(`/schemas/ids/${id}`)
@@ -67,37 +72,3 @@ async function referredBy(
   }
   return found
 }
-
-function askerOf(url: string): Ask {
-  const address = new URL(url)
-  const { username, password } = address
-  address.username = ''
-  address.password = ''
-  const base = address.href.replace(/\/+$/, '')
-  const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
-  const headers = {
-    accept: 'application/vnd.schemaregistry.v1+json, application/json',
-    ...(username === '' ? {} : { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` }),
-  }
-  return async (path) => {
-    try {
-      const answer = await fetch(base + path, {
-        headers,
-        signal: AbortSignal.timeout(ASK_MS_MAX),
-        redirect: 'error',
-      })
-      const body: unknown = await answer.json()
-      if (answer.ok) return schemaAnswer.parse(body)
-      if (answer.status === 404 && NOT_THERE.includes(codeIn(body))) return null
-      throw new Error(`it answered ${answer.status}`)
-    } catch (error) {
-      const detail = error instanceof Error ? error.message : String(error)
-      throw new ProblemError('schema_registry_unavailable', `The schema registry did not answer: ${detail}`, {
-        cause: error,
-      })
-    }
-  }
-}
-
-const codeIn = (body: unknown): unknown =>
-  typeof body === 'object' && body !== null && 'error_code' in body ? body.error_code : null

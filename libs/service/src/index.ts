@@ -62,7 +62,17 @@ export {
   portSetting,
   processSettings,
   switchSetting,
-  registrySettings,
   urlSetting,
 } from './settings.ts'
+export {
+  isTraced,
+  SPAN_LINKS_MAX,
+  startTracing,
+  type NewSpan,
+  type SpanAttributes,
+  type SpanEnd,
+  type TraceContext,
+  type TraceSpan,
+  type Tracing,
+} from './tracing.ts'
 export { version } from './version.ts'

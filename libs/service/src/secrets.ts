@@ -15,6 +15,8 @@ const SECRET_FIELDS = [
   'clientSecret',
   'HEADRACE_KAFKA_SASL_PASSWORD',
   'HEADRACE_KAFKA_OAUTH_CLIENT_SECRET',
+  'HEADRACE_SCHEMA_REGISTRY_PASSWORD',
+  'HEADRACE_SCHEMA_REGISTRY_TOKEN',
 ]
 
 /** The same, as pino redaction paths: at the top of a line, and one and two objects down. */

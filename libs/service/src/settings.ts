@@ -102,11 +102,6 @@ export const databaseSettings = {
   HEADRACE_DATABASE_URL: urlSetting(['postgres', 'postgresql']),
 }
 
-export const registrySettings = {
-  /** With a user and password where the registry wants them; without it nothing is read by a schema. */
-  HEADRACE_SCHEMA_REGISTRY_URL: urlSetting(['http', 'https']).optional(),
-}
-
 export const processSettings = {
   HEADRACE_LOG_LEVEL: z
     .enum(LOG_LEVELS, { error: `must be one of ${LOG_LEVELS.join(', ')}` })

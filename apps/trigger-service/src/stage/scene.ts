@@ -1,5 +1,6 @@
 import { type Broker, createBroker, eventsTopic, type OutgoingRecord } from '@headrace/broker'
 import { encodeEvent } from '@headrace/core'
+import type { RegistryAccess } from '@headrace/registry'
 import { type RunningApp, silentLogger } from '@headrace/service'
 import { openStore, registerApp, type Store } from '@headrace/store'
 import { startTriggerService } from '../trigger-service.ts'
@@ -35,7 +36,7 @@ interface SceneOptions {
   prefix: string
   databaseUrl: string
   partitions: number
-  schemaRegistryUrl?: string
+  schemaRegistry?: RegistryAccess
 }
 
 /** A real Kafka and a real Postgres, with a prefix, a stream `orders` and a database of the test's own. */
@@ -146,7 +147,7 @@ export class Scene {
         kafka: { brokers, topics: 'create', replicationFactor: 1, security: {} },
         prefix,
         databaseUrl,
-        schemaRegistryUrl: this.#options.schemaRegistryUrl ?? null,
+        schemaRegistry: this.#options.schemaRegistry ?? null,
         progressEveryMs,
         queuedRunsMax,
         drainTimeoutMs: 20_000,
