@@ -13,8 +13,10 @@ import {
   runService,
   type ServiceContext,
   startManagementServer,
+  startTracing,
   systemClock,
   toRunningApp,
+  type Tracing,
   version,
 } from '@headrace/service'
 import type { GatewayConfig } from './config.ts'
@@ -69,6 +71,7 @@ interface StartParts {
 /** Acquired in this order, released in the reverse: first no more requests, last the management port. */
 async function start(context: ServiceContext, { config, activity }: StartParts): Promise<AppAddress> {
   const { log, metrics, health, clock } = context
+  const tracing = await startTracing(context, 'headrace-gateway')
   const management = await startManagementServer({
     host: config.host,
     port: config.managementPort,
@@ -100,7 +103,7 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
   })
   bindings.duty.start()
   context.onStop(async () => await bindings.duty.stop(), 'bindings')
-  const url = await serve(context, { config, activity, broker, ask, bindings, keys })
+  const url = await serve(context, { config, activity, tracing, broker, ask, bindings, keys })
   const announce = createAnnounceInstance({ ask, version, log, clock, metrics })
   if (config.access === 'keys' && config.apiKey === null) {
     log.info(
@@ -115,6 +118,7 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
 }
 
 interface ServeParts extends StartParts {
+  tracing: Tracing | null
   broker: Broker
   ask: AskOrchestrator
   bindings: KnownBindings
@@ -123,7 +127,7 @@ interface ServeParts extends StartParts {
 
 /** The way of an event to Kafka, behind the routes that take it in. */
 function publishing({ log, metrics: all, onStop }: ServiceContext, parts: ServeParts) {
-  const { config, activity, broker, bindings } = parts
+  const { config, activity, tracing, broker, bindings } = parts
   const { streams: catalog } = bindings
   const admission = createAdmission(config.inFlight)
   const metrics = createGatewayMetrics(all, admission)
@@ -139,7 +143,8 @@ function publishing({ log, metrics: all, onStop }: ServiceContext, parts: ServeP
   const producer = broker.producer({ onProducerRecreated: () => metrics.producerRecreated() })
   onStop(async () => await producer.close(), 'producer')
   const publish = createPublishEvents({ producer, streams, catalog, metrics, activity, log })
-  return { admission, streams, publish, metrics }
+  const traces = tracing === null ? null : { tracing, topicOf: (stream: string) => catalog.topicOf(stream) }
+  return { admission, streams, publish, metrics, traces }
 }
 
 async function serve(context: ServiceContext, parts: ServeParts): Promise<string> {

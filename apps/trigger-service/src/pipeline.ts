@@ -1,6 +1,6 @@
 import { type BoundStreams, type Broker, type LanedConsumer, partitionKey } from '@headrace/broker'
 import type { Admissions, Dispatcher } from '@headrace/dispatch'
-import { createDuty, type Duty, type HealthCheck, type ServiceContext } from '@headrace/service'
+import { createDuty, type Duty, type HealthCheck, type ServiceContext, type Tracing } from '@headrace/service'
 import {
   createCursors,
   createProjections,
@@ -37,6 +37,7 @@ import type { DeadLetters } from './set-aside/dead-letters.ts'
 import { createBackpressure } from './start-runs/backpressure.ts'
 import { Flusher } from './start-runs/flusher.ts'
 import type { RunStore } from './start-runs/run-store.ts'
+import { createTraceWindow } from './start-runs/window-trace.ts'
 import { type Listed, TriggerList } from './triggers/trigger-list.ts'
 
 export interface PipelineParts {
@@ -51,6 +52,8 @@ export interface PipelineParts {
   runStore: RunStore
   responses: ResponseWriter
   triggerMetrics: TriggerMetrics
+  /** Null: no traces are wanted. */
+  tracing: Tracing | null
 }
 
 /** Most bytes of one fetch over all lanes; lanes bound what is kept. */
@@ -81,7 +84,8 @@ export class Pipeline {
 
   constructor(context: ServiceContext, parts: PipelineParts) {
     const { log, clock, metrics, health } = context
-    const { store, broker, streams, deadLetters, dispatcher, triggerMetrics } = parts
+    const { store, broker, streams, deadLetters, dispatcher, triggerMetrics, tracing } = parts
+    const topicOf = (stream: string): string => streams.topicOf(stream)
     const repeats = new Repeats({
       store: createEventIdStore(store),
       broker,
@@ -101,6 +105,7 @@ export class Pipeline {
       store: parts.runStore,
       dispatch: async (seeds) => await dispatcher.dispatch(seeds),
       admit: (keys) => parts.admissions.admit(keys),
+      trace: tracing === null ? null : createTraceWindow({ tracing, topicOf }),
       metrics: triggerMetrics,
       onFenced: shared.onOrphans,
       onOutage: (detail) => this.#postgresIs(detail),

@@ -13,6 +13,7 @@ import {
   runService,
   type ServiceContext,
   startManagementServer,
+  startTracing,
   systemClock,
   toRunningApp,
 } from '@headrace/service'
@@ -74,6 +75,7 @@ function connectPostgres(
 async function start(context: ServiceContext, config: TriggerServiceConfig): Promise<AppAddress> {
   const { log, metrics, health, clock } = context
   const { prefix } = config
+  const tracing = await startTracing(context, 'headrace-trigger-service')
   const management = await startManagementServer({
     host: config.host,
     port: config.managementPort,
@@ -127,24 +129,29 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
     runStore: createRunStore(store, serverClock),
     responses,
     triggerMetrics,
+    tracing,
   })
   context.onStop(async (deadline) => await pipeline.stop(deadline), 'lanes')
 
-  const waiting = new AbortController()
-  const begin = async (): Promise<void> => {
-    await untilSchema(context, store, waiting.signal)
+  onceThereIsASchema(context, store, () => {
     runs.dispatcher.start()
     runs.admissions.start()
     for (const duty of duties) duty.start()
     pipeline.start()
-  }
+  })
+  return { url: null, managementUrl: management.url }
+}
+
+function onceThereIsASchema(context: ServiceContext, store: Store, begin: () => void): void {
+  const waiting = new AbortController()
   // It only rejects when it is told to stop waiting.
-  const begun = begin().catch(() => undefined)
+  const begun = untilSchema(context, store, waiting.signal)
+    .then(begin)
+    .catch(() => undefined)
   context.onStop(async () => {
     waiting.abort(new Error('the trigger service is stopping'))
     await begun
   }, 'schema')
-  return { url: null, managementUrl: management.url }
 }
 
 /** What follows from a flush: tasks of its runs are sent, or they are let in first. */

@@ -64,15 +64,5 @@ export {
   switchSetting,
   urlSetting,
 } from './settings.ts'
-export {
-  isTraced,
-  SPAN_LINKS_MAX,
-  startTracing,
-  type NewSpan,
-  type SpanAttributes,
-  type SpanEnd,
-  type TraceContext,
-  type TraceSpan,
-  type Tracing,
-} from './tracing.ts'
+export { SPAN_LINKS_MAX, startTracing, type TraceSpan, type Tracing } from './tracing.ts'
 export { version } from './version.ts'

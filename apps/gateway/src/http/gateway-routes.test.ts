@@ -44,6 +44,7 @@ function gatewayWithout(access: 'open' | 'keys', stableEnds: () => unknown = abs
       publish: absent,
       metrics: createGatewayMetrics(metrics, admission),
       ask,
+      traces: null,
       now: () => 0,
       stopping: new AbortController().signal,
     },

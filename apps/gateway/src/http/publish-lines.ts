@@ -4,10 +4,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { AdmissionTicket } from '../ingest/admission.ts'
 import { parseIdempotencyKey } from '../ingest/idempotency.ts'
 import { readLines } from '../ingest/read-lines.ts'
-import { parseTraceparent } from '../ingest/traceparent.ts'
 import { answerLines, GROUP_EVENTS_MAX } from '../produce/answer-lines.ts'
 import { announcedBytes, bodyOf } from './publish-request.ts'
-import type { PublishParts } from './publish-route.ts'
+import type { PublishParts, Traced } from './publish-route.ts'
 
 /** The line that is read, and those that are being written. A shorter request holds no more than its length. */
 const STREAM_BYTES_MAX = 2 * limits.lineBytesMax
@@ -18,19 +17,14 @@ const IDLE_MS_MAX = 30_000
  * `POST /v1/events` with NDJSON, streamed both ways. The answer begins before the fates are known, so it is a 207 whatever
  * they are: each line says its own. What is in flight is bounded, so the request is admitted once, for all it may hold.
  */
-export function publishLines(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  parts: PublishParts,
-): FastifyReply {
+export function publishLines(request: FastifyRequest, reply: FastifyReply, parts: Traced): FastifyReply {
   const idempotencyKey = parseIdempotencyKey(request.headers['idempotency-key'])
-  const traceparent = parseTraceparent(request.headers['traceparent'])
   const ticket = admitted(request, parts)
   const body = bodyOf(request)
   const answers = answerLines(readLines(chunksUntil(body, parts.stopping)), {
     ...parts,
     caller: request.caller,
-    publisher: { keyId: request.caller.keyId, idempotencyKey, traceparent },
+    publisher: { keyId: request.caller.keyId, idempotencyKey },
     requestId: request.id,
   })
   const answer = Readable.from(untilRead(answers, body, parts.stopping))

@@ -11,7 +11,6 @@ import { parseIdempotencyKey } from '../ingest/idempotency.ts'
 import { type PreparedEvent, prepareEvents } from '../ingest/prepare-events.ts'
 import { rateHeaders, type RateLimit } from '../ingest/rate-limit.ts'
 import { readBody } from '../ingest/read-body.ts'
-import { parseTraceparent } from '../ingest/traceparent.ts'
 import { requireWritable } from '../ingest/writable-topics.ts'
 import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
 import { ensureStreams } from '../produce/ensure-streams.ts'
@@ -20,6 +19,7 @@ import { PRODUCE_MS_LEAST, PUBLISH_MS_MAX, type PublishEvents } from '../produce
 import { dryRunOf } from './dry-run.ts'
 import { publishLines } from './publish-lines.ts'
 import { announcedBytes, bodyOf } from './publish-request.ts'
+import { type PublishTraces, RequestTrace } from './request-trace.ts'
 
 export interface PublishParts {
   admission: Admission
@@ -29,6 +29,8 @@ export interface PublishParts {
   metrics: GatewayMetrics
   /** Knows the triggers, for dry runs. */
   ask: AskOrchestrator
+  /** Null: no traces are wanted. */
+  traces: PublishTraces | null
   now: () => number
   /** Aborted when the gateway stops: what comes line by line ends. */
   stopping: AbortSignal
@@ -59,6 +61,7 @@ async function publishEvents(
   const { dry_run: dryRun } = parseQuery(publishQuery, request.query)
   const { headers } = request
   const told = { events: 1 }
+  const trace = new RequestTrace(parts.traces, request, reply)
   let ticket: AdmissionTicket | null = null
   // What triggers there are is not for everybody who publishes.
   if (dryRun) requireScope(request.caller, 'runs:read')
@@ -67,14 +70,14 @@ async function publishEvents(
     if (format === 'lines') {
       if (dryRun) throw noDryLines()
       sayRate(request, reply, parts)
-      return await publishLines(request, reply, parts)
+      return await publishLines(request, reply, { ...parts, trace })
     }
     ticket = parts.admission.admit(announcedBytes(request) ?? 0)
-    const events = await readEvents(request, format, { ...parts, ticket, told })
+    const events = await readEvents(request, format, { ...parts, ticket, told, trace })
     requireWritable(events, request.caller)
     if (dryRun) return await dryRunOf(events, request, parts)
     parts.rate.take(request.caller, events.length)
-    return await answer(events, request, reply, parts)
+    return await answer(events, request, reply, { ...parts, trace })
   } catch (error) {
     parts.metrics.rejected(error instanceof ProblemError ? error.code : 'internal', told.events)
     throw error
@@ -94,13 +97,14 @@ async function answer(
   events: readonly PreparedEvent[],
   request: FastifyRequest,
   reply: FastifyReply,
-  parts: PublishParts,
+  parts: Traced,
 ): Promise<unknown> {
   const deadline = performance.now() + PUBLISH_MS_MAX
   await ensureStreams(events, parts.streams, PUBLISH_MS_MAX - PRODUCE_MS_LEAST)
   const held = checkpoint('gateway.before-produce')
   if (held) await held
   const outcomes = await parts.publish(events, deadline - performance.now())
+  parts.trace.endBatch(events, outcomes)
   const told = publishAnswer(outcomes, request.id)
   if (told.status === 503) {
     return await sendProblem(reply, told.problem, { events: told.events })
@@ -109,7 +113,11 @@ async function answer(
   return JSON.stringify(told.body)
 }
 
-interface Admitted extends PublishParts {
+export interface Traced extends PublishParts {
+  trace: RequestTrace
+}
+
+interface Admitted extends Traced {
   ticket: AdmissionTicket
   /** How many events the request holds, as far as is known when it fails. */
   told: { events: number }
@@ -118,7 +126,7 @@ interface Admitted extends PublishParts {
 async function readEvents(
   request: FastifyRequest,
   format: Exclude<EventFormat, 'lines'>,
-  { ticket, told, now }: Admitted,
+  { ticket, told, trace, now }: Admitted,
 ): Promise<readonly PreparedEvent[]> {
   const idempotencyKey = parseIdempotencyKey(request.headers['idempotency-key'])
   const isPacked = request.headers['content-encoding'] !== undefined
@@ -135,7 +143,7 @@ async function readEvents(
   return prepareEvents(body, {
     keyId: request.caller.keyId,
     idempotencyKey,
-    traceparent: parseTraceparent(request.headers['traceparent']),
+    traceparent: trace.beginBatch(),
     now: now(),
   })
 }

@@ -61,7 +61,8 @@ async function answered(
     rate: createRateLimit(() => 0),
     caller: openCaller,
     now: () => 0,
-    publisher: { keyId: 'local', idempotencyKey: null, traceparent: null },
+    publisher: { keyId: 'local', idempotencyKey: null },
+    trace: { beginBatch: () => null, endBatch: () => undefined },
     requestId: 'r',
   })
   let text = ''

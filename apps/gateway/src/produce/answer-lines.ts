@@ -8,6 +8,7 @@ import { type PreparedEvent, prepareEvents, type Publisher } from '../ingest/pre
 import type { RateLimit } from '../ingest/rate-limit.ts'
 import type { BodyLine } from '../ingest/read-lines.ts'
 import { requireWritable } from '../ingest/writable-topics.ts'
+import type { RequestTrace } from '../http/request-trace.ts'
 import { problemOfKafka } from '../kafka-problem.ts'
 import { ensureStreams } from './ensure-streams.ts'
 import { PRODUCE_MS_LEAST, PUBLISH_MS_MAX, type PublishEvents } from './publish-events.ts'
@@ -19,7 +20,8 @@ export interface AnswerLines {
   rate: RateLimit
   caller: Caller
   now: () => number
-  publisher: Omit<Publisher, 'now' | 'indexFrom'>
+  publisher: Pick<Publisher, 'keyId' | 'idempotencyKey'>
+  trace: Pick<RequestTrace, 'beginBatch' | 'endBatch'>
   requestId: string
 }
 
@@ -78,7 +80,10 @@ interface Fate {
 
 async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines): Promise<LineAnswer[]> {
   const deadline = performance.now() + PUBLISH_MS_MAX
-  const fates = lines.map((line, index) => prepareLine(line, taken.count + index, { taken, parts }))
+  const traceparent = parts.trace.beginBatch()
+  const fates = lines.map((line, index) =>
+    prepareLine(line, taken.count + index, { taken, parts, traceparent }),
+  )
   taken.count += lines.length
   await refuseStreams(fates, taken, { ...parts, deadline })
   paceOf(fates, taken, parts)
@@ -87,6 +92,7 @@ async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines):
   const held = checkpoint('gateway.before-produce')
   if (held) await held
   const outcomes = events.length === 0 ? [] : await parts.publish(events, deadline - performance.now())
+  parts.trace.endBatch(events, outcomes)
   let next = 0
   return fates.map(({ line, event, problem }): LineAnswer => {
     const outcome = problem === null ? outcomes[next++] : undefined
@@ -103,13 +109,18 @@ async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines):
 function prepareLine(
   { line, bytes }: BodyLine,
   index: number,
-  { taken, parts: { publisher, caller, now } }: { taken: Taken; parts: AnswerLines },
+  {
+    taken,
+    parts: { publisher, caller, now },
+    traceparent,
+  }: { taken: Taken; parts: AnswerLines; traceparent: string | null },
 ): Fate {
   try {
     if (bytes === null)
       throw new ProblemError('body_too_large', `The line is longer than ${limits.lineBytesMax} bytes`)
     const [event] = prepareEvents(parseEvent(decodeUtf8(bytes)), {
       ...publisher,
+      traceparent,
       now: now(),
       indexFrom: index,
     })

@@ -111,6 +111,7 @@ export class Harness {
     })
     const shared = { deadLetters, repeats: this.repeats, streams, log: silentLogger, clock, onOrphans }
     this.flusher = new Flusher({
+      trace: null,
       ...shared,
       store: postgres,
       metrics,

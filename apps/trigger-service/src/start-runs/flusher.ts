@@ -17,6 +17,7 @@ import {
 } from './flush-entry.ts'
 import type { RunStore } from './run-store.ts'
 import { type Attempt, type TryAgain, tryFlush, tryUntilAnswered } from './try-flush.ts'
+import type { TraceWindow } from './window-trace.ts'
 
 /** Windows in one statement: more gains nothing, and one bad row costs more cuts. */
 const FLUSH_WINDOWS_MAX = 500
@@ -32,6 +33,8 @@ export interface FlusherParts {
   dispatch: (seeds: readonly TaskSeed[]) => Promise<void>
   /** Runs of these keys were started, and wait to be let in. Not awaited either. */
   admit: (keys: readonly ConcurrencyKey[]) => void
+  /** Null: no traces are wanted. */
+  trace: TraceWindow | null
   metrics: TriggerMetrics
   log: Logger
   clock: Clock
@@ -143,10 +146,7 @@ export class Flusher {
     const groups = byFollower(entries)
     const windows = entries.filter((entry) => entry.kind === 'window')
     const ids = this.#parts.store.newRunIds(windows.length)
-    const made = windows.map((entry, index) => ({
-      follower: entry.follower,
-      run: runOf(entry, ids[index] ?? ''),
-    }))
+    const made = windows.map((entry, index) => this.#make(entry, ids[index] ?? ''))
     const runs = made.map(({ run }) => run)
     const moves = [...groups].map(([follower, group]) => moveOf(follower, group))
     const attempt = await tryFlush(this.#tryAgain, { moves, runs })
@@ -154,7 +154,17 @@ export class Flusher {
 
     const fates = await this.#fates(attempt, [...groups.keys()], runs)
     this.#conclude(groups, fates)
-    this.#dispatch(made.filter(({ follower }) => fates.get(follower) === 'moved').map(({ run }) => run))
+    const stored = made.filter(({ follower }) => fates.get(follower) === 'moved')
+    for (const { span } of stored) span?.end()
+    this.#dispatch(stored.map(({ run }) => run))
+  }
+
+  /** With traces, the run goes on with the span that started it. */
+  #make(entry: WindowEntry, runId: string) {
+    const { follower } = entry
+    const run = runOf(entry, runId)
+    const span = this.#parts.trace?.(entry, runId) ?? null
+    return { follower, span, run: span === null ? run : { ...run, traceparent: span.traceparent } }
   }
 
   async #fates(
