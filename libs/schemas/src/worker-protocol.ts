@@ -76,6 +76,11 @@ export interface HeartbeatReply {
 }
 
 const jsonText = z.string()
+/** W3C Trace Context of the span that a worker made of it; absent where it made none. */
+const traceparent = z
+  .string()
+  .regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
+  .optional()
 /** What begins so is Headrace's own: waits of a run that are no steps stand beside those that are. */
 export const ownKeyPrefix = 'headrace:'
 const stepKey = z
@@ -132,7 +137,7 @@ const pauseCommandSchema = z.strictObject({
   error: jsonText,
 })
 /** Gives the run back at a step boundary: it is queued again at the next epoch. */
-const releaseCommandSchema = z.strictObject({ kind: z.literal('release'), ...runRef })
+const releaseCommandSchema = z.strictObject({ kind: z.literal('release'), ...runRef, traceparent })
 
 const waitMs = z.int().min(0).max(limits.waitMsMax)
 const eventWaitSchema = z.strictObject({
@@ -178,6 +183,7 @@ const suspendCommandSchema = z.strictObject({
   kind: z.literal('suspend'),
   ...runRef,
   seen: integer(0),
+  traceparent,
 })
 /** Asks for answers while a body runs, which keeps the run from being parked. */
 const lookCommandSchema = z.strictObject({ kind: z.literal('look'), ...runRef, seen: integer(0) })
@@ -193,6 +199,7 @@ const publishCommandSchema = z.strictObject({
   event_type: z.string().min(1).max(limits.eventTypeCharactersMax).nullable(),
   data: jsonText,
   event_key: z.string().min(1).nullable(),
+  traceparent,
 })
 
 /** The body of an `invoke`: starts a child run that nobody waits for. The worker stores its id as the step's result. */
@@ -272,6 +279,8 @@ export interface ClaimedRun {
   } | null
   parent_run_id: string | null
   traceparent: string | null
+  /** Of the span that its last worker made, where it was parked or given back. */
+  former_traceparent?: string
   queue: string
   /** When the run began, by the log: its window's last event; without a window its creation, less some seconds. */
   since: number

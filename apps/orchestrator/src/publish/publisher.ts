@@ -132,7 +132,7 @@ class GatheringPublisher implements Publisher {
     const name = nameOf(workerId, command)
     const before = this.#written.get(name)
     if (before !== undefined) return replied({ kind: 'published', event: before })
-    const { traceparent } = run
+    const traceparent = command.traceparent ?? run.traceparent
     const prepared = prepareEvent(command, { traceparent, now: this.#options.clock.now() })
     if ('kind' in prepared) return replied(prepared)
     const fate = await sendEvent(this.#options, prepared)

@@ -131,7 +131,9 @@ function endOfEpoch(timeline: RunTimeline, note: RunNote): TimelineEntry[] {
   // Told by the claim and by the end.
   if (kind === 'stolen' || kind === 'cancelled' || kind === 'timed_out') return []
   const build = workerId === null ? null : (builds.get(workerId) ?? null)
-  const said = kind === 'paused' ? messageOf(detail) : detail
+  // What a worker leaves when it parks a run, or gives it back, is for the next one's trace.
+  const isLeft = kind === 'parked' || kind === 'released'
+  const said = kind === 'paused' ? messageOf(detail) : isLeft ? null : detail
   const own = entry(at, kind, epoch, { worker_id: workerId, build, detail: said })
   if (run.epoch <= epoch) return [own]
   if (requeues.has(kind)) return [own, entry(at, 'queued', epoch + 1)]

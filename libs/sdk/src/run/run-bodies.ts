@@ -6,6 +6,7 @@ import { storedErrorOf } from '../errors/stored-error.ts'
 import { note, noteRetry } from './run-notes.ts'
 import type { RunParts } from './run-parts.ts'
 import { countStepSeconds } from './run-stats.ts'
+import type { StepTrace } from './run-trace.ts'
 import type { InvokeCall, PublishCall, RunCall, ValueCall } from './step-call.ts'
 import { outputText, runBody } from './step-body.ts'
 import type { Outcome } from './step-outcome.ts'
@@ -25,39 +26,43 @@ export class RunBodies {
   }
 
   begin(call: RunCall | ValueCall | PublishCall | InvokeCall): void {
-    const { host, hurry, isRunning, withhold } = this.#parts
+    const { host, trace, hurry, isRunning, withhold } = this.#parts
     const startedAt = host.now()
     if (call.kind === 'value') return this.#ended(call, this.#made(call), startedAt)
     if (!isRunning()) return
     if (hurry.aborted) return withhold()
     this.#running += 1
+    const step = trace.step(call.key, call.kind)
     const ended = (outcome: Outcome | null): void => {
       this.#running -= 1
+      step.end(outcome)
       if (outcome === null) this.#parts.withhold()
       else if (this.#parts.isRunning()) this.#ended(call, outcome, startedAt)
       this.#parts.goOn()
     }
-    if (call.kind === 'publish') this.#publish(call, ended)
+    if (call.kind === 'publish') this.#publish(call, step, ended)
     else if (call.kind === 'invoke') this.#invoke(call, ended)
-    else this.#run(call, ended)
+    else this.#run(call, step, ended)
   }
 
   #made({ key, make }: ValueCall): Outcome {
     return { output: outputText(key, make()), error: null, attempts: 1 }
   }
 
-  #run({ key, body, policy }: RunCall, ended: (outcome: Outcome | null) => void): void {
+  #run({ key, body, policy }: RunCall, step: StepTrace, ended: (outcome: Outcome | null) => void): void {
     const { host, abort, hurry, isRunning, fail, pause, pausesExhausted } = this.#parts
     runBody({
       key,
-      body,
+      body: (attempt) => step.within(() => body(attempt)),
       policy,
       abort,
       interrupted: () => hurry.aborted || !isRunning(),
       pause: (ms) => host.delay(ms, hurry.signal),
       random: () => host.random(),
-      onRetry: (error, attempt, delayMs) =>
-        noteRetry(this.#parts, { event: 'step.retry', key, attempt, delayMs }, error),
+      onRetry: (error, attempt, delayMs) => {
+        step.retried(error, attempt, delayMs)
+        noteRetry(this.#parts, { event: 'step.retry', key, attempt, delayMs }, error)
+      },
       ...(pausesExhausted ? { onExhausted: (error) => pause('retries_exhausted', error, key) } : {}),
     })
       .then(ended)
@@ -65,9 +70,9 @@ export class RunBodies {
   }
 
   /** Sent until it is answered; that Kafka stalls is no attempt of the step. */
-  #publish({ key, event }: PublishCall, ended: (outcome: Outcome) => void): void {
+  #publish({ key, event }: PublishCall, step: StepTrace, ended: (outcome: Outcome) => void): void {
     const { run_id, epoch } = this.#parts.claimed
-    this.#parts.send({ kind: 'publish', run_id, epoch, key, ...event }, (reply) => {
+    this.#parts.send({ kind: 'publish', run_id, epoch, key, ...event, ...step.left }, (reply) => {
       if (reply.kind === 'published') ended({ output: JSON.stringify(reply.event), error: null, attempts: 1 })
       else if (reply.kind === 'refused') ended(refused(key, 'the event', reply))
       else if (this.#parts.isRunning()) this.#parts.notOurs(reply)

@@ -18,6 +18,8 @@ import { callOwed, invoke, invokeAndWait, suspend, type Suspension } from './chi
 import type { LazyAbort } from './lazy-abort.ts'
 import type { Logger, RunHost } from './run-host.ts'
 import { eventWaitOf, publishCallOf, sleepCallOf, sleepUntilCallOf, topicOfWait } from './step-arguments.ts'
+import { traceField } from './run-notes.ts'
+import type { RunTrace } from './run-trace.ts'
 import type { StepCall } from './step-call.ts'
 
 export interface ContextParams {
@@ -25,6 +27,7 @@ export interface ContextParams {
   policy: Readonly<RetryPolicy>
   host: RunHost
   abort: LazyAbort
+  trace: RunTrace
   /** True while lines would repeat what was logged before. */
   silent: () => boolean
   call: (step: StepCall) => Promise<unknown>
@@ -34,11 +37,11 @@ export interface ContextParams {
 
 /** The `ctx` of one try of a handler. */
 export function createContext(params: ContextParams): WorkflowContext {
-  const { claimed, host, abort } = params
+  const { claimed, abort } = params
   return {
     step: stepsOf(params),
     run: runInfoOf(claimed),
-    log: runLogOf(host.log, claimed, params.silent),
+    log: runLogOf(params),
     get signal() {
       return abort.signal
     },
@@ -162,8 +165,9 @@ function runInfoOf(claimed: ClaimedRun): RunInfo {
   }
 }
 
-function runLogOf(log: Logger, claimed: ClaimedRun, silent: () => boolean): RunLog {
-  const own = { run_id: claimed.run_id, workflow: claimed.workflow, epoch: claimed.epoch }
+function runLogOf({ host: { log }, claimed, trace, silent }: ContextParams): RunLog {
+  const { run_id, workflow, epoch } = claimed
+  const own = { run_id, workflow, epoch, ...traceField(trace) }
   const at = (level: keyof Logger) => (message: string, fields?: Record<string, unknown>) => {
     if (!silent()) log[level]({ event: 'run.log', ...fields, ...own }, message)
   }

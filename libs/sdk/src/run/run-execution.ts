@@ -19,6 +19,7 @@ import { readInput } from './run-input.ts'
 import { isOwed, RunMachine } from './run-machine.ts'
 import { countEnd, note, noteRetry, type RunEnd } from './run-notes.ts'
 import type { RunParts } from './run-parts.ts'
+import { RunTrace } from './run-trace.ts'
 import { RunWaits } from './run-waits.ts'
 import { checkStepKey, overLimit } from './step-arguments.ts'
 import { outputText, retryWishOf } from './step-body.ts'
@@ -57,6 +58,7 @@ export class RunExecution {
   readonly #workflow: AnyWorkflow
   readonly #host: RunHost
   readonly #machine: RunMachine
+  readonly #trace: RunTrace
   readonly #outcomes = new Map<string, Outcome>()
   readonly #calls = new Map<string, OpenCall>()
   readonly #abort = new LazyAbort()
@@ -87,6 +89,7 @@ export class RunExecution {
     this.#workflow = params.workflow
     this.#host = params.host
     this.#machine = new RunMachine(params.claimed)
+    this.#trace = new RunTrace(params.claimed, params.host.build)
     for (const step of params.claimed.steps) this.#outcomes.set(step.key, step)
     const parts = this.#parts()
     this.#bodies = new RunBodies(parts)
@@ -101,6 +104,7 @@ export class RunExecution {
       claimed: this.claimed,
       host: this.#host,
       machine: this.#machine,
+      trace: this.#trace,
       abort: this.#abort,
       hurry: this.#hurry,
       isRunning: () => this.#state === 'running',
@@ -123,7 +127,8 @@ export class RunExecution {
   start(input: string | null): void {
     this.#host.statsOf(this.claimed.workflow).runsStarted += 1
     // Whatever escapes ends this run, never the worker (P6).
-    this.#runHandler(this.claimed.input ?? input ?? 'null').catch((error: unknown) => this.#fail(error))
+    const text = this.claimed.input ?? input ?? 'null'
+    this.#trace.within(() => this.#runHandler(text)).catch((error: unknown) => this.#fail(error))
   }
 
   /** Gives the run back: at the next step boundary, or `atOnce`, when `ctx.signal` is aborted. */
@@ -178,6 +183,7 @@ export class RunExecution {
       policy: this.#workflow.retries,
       host: this.#host,
       abort: this.#abort,
+      trace: this.#trace,
       silent: () => this.#machine.replaying || this.#try !== attempt,
       call: (step) => (this.#try === attempt ? this.#call(step) : forever()),
       prepare: () => this.#prepare(),
@@ -191,12 +197,9 @@ export class RunExecution {
     const decision = decideRetry({ policy, attempts, ...retryWishOf(error), random: this.#host.random() })
     if (decision.kind === 'give_up') return false
     const { delayMs } = decision
+    this.#trace.retried(error, attempts, delayMs)
     this.#try += 1
-    noteRetry(
-      { claimed: this.claimed, host: this.#host },
-      { event: 'handler.retry', key: null, attempt: attempts, delayMs },
-      error,
-    )
+    noteRetry(this.#noted, { event: 'handler.retry', key: null, attempt: attempts, delayMs }, error)
     while (this.#bodies.running > 0) await this.#changed()
     await this.#host.delay(delayMs, this.#hurry.signal)
     this.#calls.clear()
@@ -342,7 +345,7 @@ export class RunExecution {
   #suspend(): void {
     this.#state = 'suspending'
     const { run_id, epoch } = this.claimed
-    this.#send({ kind: 'suspend', run_id, epoch, seen: this.#machine.wake }, (reply) => {
+    this.#send({ kind: 'suspend', run_id, epoch, seen: this.#machine.wake, ...this.#trace.left }, (reply) => {
       if (this.#state !== 'suspending') return
       if (reply.kind === 'done') return this.#over('suspended', null)
       if (reply.kind !== 'answers') return this.#notOurs(reply)
@@ -369,6 +372,7 @@ export class RunExecution {
     this.#state = 'ending'
     const { run_id, epoch } = this.claimed
     const stored = wireErrorOf(storedErrorOf(error, stepKeyOf(error)))
+    this.#trace.failed(stored)
     this.#note('warn', 'run.failed', { code: stored.code, error: stored.message }, 'the run failed')
     // Before the first try it is the input that no attempt can mend: set aside, for people to look at.
     const isInput = this.#try === 0 && error instanceof SchemaValidationError
@@ -423,7 +427,7 @@ export class RunExecution {
   #giveBack(): void {
     this.#state = 'giving_back'
     const { run_id, epoch } = this.claimed
-    this.#send({ kind: 'release', run_id, epoch }, (reply) => {
+    this.#send({ kind: 'release', run_id, epoch, ...this.#trace.left }, (reply) => {
       if (reply.kind === 'done') this.#over('released', null)
       else this.#notOurs(reply)
     })
@@ -443,7 +447,11 @@ export class RunExecution {
   }
 
   #note(level: 'warn' | 'error', event: string, fields: object, message: string): void {
-    note({ claimed: this.claimed, host: this.#host }, level, event, fields, message)
+    note(this.#noted, level, event, fields, message)
+  }
+
+  get #noted() {
+    return { claimed: this.claimed, host: this.#host, trace: this.#trace }
   }
 
   #over(end: RunEnd, reason: RunCancelledError | null): void {
@@ -453,6 +461,7 @@ export class RunExecution {
     // Losers of a race still run: nothing they return is kept, so they are told.
     if (reason !== null || this.#bodies.running > 0)
       this.#abort.abort(() => reason ?? this.#cancelled(`it is ${end} already`))
+    this.#trace.end(end)
     countEnd(this.#host.statsOf(this.claimed.workflow), end)
     this.#end(end)
   }

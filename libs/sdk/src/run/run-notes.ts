@@ -1,6 +1,7 @@
 import type { ClaimedRun } from '@headrace/schemas'
 import type { RunHost } from './run-host.ts'
 import type { RunStats } from './run-stats.ts'
+import type { RunTrace } from './run-trace.ts'
 
 /** How a run left this worker's hands. */
 export type RunEnd = 'completed' | 'failed' | 'released' | 'paused' | 'suspended' | 'lost'
@@ -8,19 +9,24 @@ export type RunEnd = 'completed' | 'failed' | 'released' | 'paused' | 'suspended
 interface Noted {
   claimed: ClaimedRun
   host: RunHost
+  trace: Pick<RunTrace, 'traceId'>
 }
 
 /** A line of the worker's log about a run. */
 export function note(
-  { claimed, host }: Noted,
+  { claimed, host, trace }: Noted,
   level: 'warn' | 'error',
   event: string,
   fields: object,
   message: string,
 ): void {
   const { run_id, workflow, epoch } = claimed
-  host.log[level]({ event, run_id, workflow, epoch, ...fields }, message)
+  host.log[level]({ event, run_id, workflow, epoch, ...traceField(trace), ...fields }, message)
 }
+
+/** What ties a line to its trace. */
+export const traceField = ({ traceId }: Pick<RunTrace, 'traceId'>): { trace_id?: string } =>
+  traceId === null ? {} : { trace_id: traceId }
 
 /** An attempt failed and is made again. */
 export function noteRetry(

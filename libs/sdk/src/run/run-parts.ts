@@ -2,6 +2,7 @@ import type { ClaimedRun, Command, CommandReply, PauseReason } from '@headrace/s
 import type { LazyAbort } from './lazy-abort.ts'
 import type { RunHost } from './run-host.ts'
 import type { RunMachine } from './run-machine.ts'
+import type { RunTrace } from './run-trace.ts'
 import type { Outcome } from './step-outcome.ts'
 
 /** What the parts of an execution (run-bodies.ts, run-waits.ts) share, and what they ask of it. */
@@ -9,6 +10,7 @@ export interface RunParts {
   readonly claimed: ClaimedRun
   readonly host: RunHost
   readonly machine: RunMachine
+  readonly trace: RunTrace
   /** `ctx.signal`. */
   readonly abort: LazyAbort
   /** The run is to be given back at its next step boundary: nothing more is begun, and pauses are cut short. */

@@ -18,10 +18,11 @@ export class RunWaits {
   }
 
   register(call: WaitCall): void {
-    const { claimed, machine, hurry, isRunning, withhold, send } = this.#parts
+    const { claimed, machine, trace, hurry, isRunning, withhold, send } = this.#parts
     if (!isRunning()) return
     if (hurry.aborted) return withhold()
-    const { key, wait } = call
+    const { key, kind, wait } = call
+    trace.waits(key, kind)
     const command: WaitCommand = {
       kind: 'wait',
       run_id: claimed.run_id,

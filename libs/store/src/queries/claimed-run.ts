@@ -14,6 +14,9 @@ export interface ClaimRequest {
 /** What claiming and stealing return of the run they took, beside `fresh` and `input`. */
 export const claimedColumns = `r.id, r.epoch, r.wake, r.workflow, r.build, r.attempt, r.lost, nullif(r.tags, '{}') as tags,
      r.trigger_id, r.stream, r.partition, r.first_offset, r.last_offset, r.parent_run_id, r.traceparent, r.queue,
+     case when r.epoch > 1 then (
+       select n.detail from run_notes n
+       where n.run_id = r.id and n.epoch = r.epoch - 1 and n.kind in ('parked', 'released') limit 1) end as former_traceparent,
      (date_part('epoch', r.since) * 1000)::int8 as since_ms,
      (date_part('epoch', r.started_at) * 1000)::int8 as started_ms`
 
@@ -53,6 +56,7 @@ export interface ClaimedRow {
   last_offset: number | null
   parent_run_id: string | null
   traceparent: string | null
+  former_traceparent: string | null
   queue: string
   since_ms: number
   /** Ms since 1970. */
@@ -102,6 +106,7 @@ function toClaimedRun(row: ClaimedRow, steps: StoredStep[]): ClaimedRun {
           },
     parent_run_id: row.parent_run_id,
     traceparent: row.traceparent,
+    ...(row.former_traceparent === null ? {} : { former_traceparent: row.former_traceparent }),
     queue: row.queue,
     since: row.since_ms,
     started_at: row.started_ms,

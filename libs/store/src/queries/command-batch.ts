@@ -28,6 +28,7 @@ interface PlacedStep {
 interface PlacedEnding {
   index: number
   ending: Ending
+  /** The output, the error, or the trace context that its worker leaves. */
   payload: string | null
   /** Of a suspend: the wake that its worker has observed. */
   seen: number | null
@@ -143,7 +144,7 @@ function endingOf(
 ): Omit<PlacedEnding, 'index'> {
   switch (command.kind) {
     case 'suspend':
-      return { ending: 'suspend', payload: null, seen: command.seen }
+      return { ending: 'suspend', payload: command.traceparent ?? null, seen: command.seen }
     case 'complete':
       return { ending: 'complete', payload: command.output, seen: null }
     case 'fail':
@@ -153,5 +154,5 @@ function endingOf(
     case 'release':
       break
   }
-  return { ending: 'release', payload: null, seen: null }
+  return { ending: 'release', payload: command.traceparent ?? null, seen: null }
 }
