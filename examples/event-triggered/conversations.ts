@@ -3,12 +3,12 @@ import { z } from 'zod'
 import { orderCreated } from './workflows.ts'
 
 /** `{order}` and `{id}` are part of the topic: a wait, or a publish, names them as `params`. */
-const approval = defineEvent('approvals/{order}', { schema: z.object({ approved: z.boolean() }) })
+export const approval = defineEvent('approvals/{order}', { schema: z.object({ approved: z.boolean() }) })
 const request = defineEvent('requests/{id}', {
   schema: z.object({ action: z.string() }),
   eventType: 'request',
 })
-const response = defineEvent('responses/{id}', {
+export const response = defineEvent('responses/{id}', {
   schema: z.object({ result: z.string() }),
   eventType: 'response',
 })
