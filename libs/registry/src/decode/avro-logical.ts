@@ -38,15 +38,23 @@ export function logicalBytes({ logicalType, precision, scale, size }: LogicalSch
   if (logicalType === 'uuid' && size === 16) return (bytes) => uuidOf(bytes)
   if (logicalType === 'duration' && size === 12) return (bytes) => durationOf(bytes)
   if (logicalType !== 'decimal') return null
-  const digits = scale ?? 0
-  if (!isWhole(precision) || !isWhole(digits) || precision === 0 || digits > precision) return null
-  if (precision > DECIMAL_DIGITS_MAX)
+  const decimal = decimalRule(precision, scale)
+  if (decimal === null) return null
+  const { precision: most, scale: digits } = decimal
+  if (most > DECIMAL_DIGITS_MAX)
     throw new UnusableSchema(`a decimal of more than ${DECIMAL_DIGITS_MAX} digits`)
   return (bytes, payload) => {
     const text = decimalOf(bytes, digits)
     payload.spend(text.length)
     return text
   }
+}
+
+/** How many digits a decimal has, and how many of them behind the point; null: it is none by its attributes. */
+export function decimalRule(precision: unknown, scale: unknown): { precision: number; scale: number } | null {
+  const digits = scale ?? 0
+  if (!isWhole(precision) || !isWhole(digits) || precision === 0 || digits > precision) return null
+  return { precision, scale: digits }
 }
 
 const isWhole = (value: unknown): value is number =>

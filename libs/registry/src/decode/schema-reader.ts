@@ -1,5 +1,5 @@
 import type { Json } from '@headrace/schemas'
-import { compileAvro } from './avro.ts'
+import { compileAvroReader } from './avro.ts'
 import { Payload, type UnionStyle } from './payload.ts'
 import { compileProtobuf } from './protobuf.ts'
 import type { ProtobufReference } from './protobuf-schema.ts'
@@ -52,7 +52,7 @@ function compiledOf({
 }: WholeSchema): ((payload: Payload) => Json) | UnusableSchema {
   try {
     if (type === 'PROTOBUF') return compileProtobuf(schema, references)
-    return compileAvro(
+    return compileAvroReader(
       schema,
       references.map((reference) => reference.schema),
     )
