@@ -117,6 +117,23 @@ describe('publishing', () => {
     expect(published.id).toMatch(/^[0-9A-HJKMNP-TV-Z]{26}$/)
   })
 
+  test('gives an event what its schema does not take, where that is only a warning', async () => {
+    const warnings = [
+      { pointer: '/events/1/data/total', code: 'schema_invalid', detail: 'must be number' },
+      { pointer: '/events/1/data', code: 'schema_invalid', detail: 'must have a name' },
+    ]
+    answers = [({ body }) => ({ status: 200, body: { events: body.events?.map(written), warnings } })]
+    const [first, second] = await client.events.publish([
+      order.event({ data: { total: 1 } }),
+      order.event({ data: { total: 2 } }),
+    ])
+    expect(first).not.toHaveProperty('warnings')
+    expect(second?.warnings).toEqual([
+      { path: '/data/total', message: 'must be number' },
+      { path: '/data', message: 'must have a name' },
+    ])
+  })
+
   test.each([
     ['the connection breaks', (): Answer => 'hang_up'],
     ['the gateway is overloaded', refuse(429, 'overloaded', true, { 'retry-after': '0' })],

@@ -1,5 +1,6 @@
-import type { Problem, PublishEvent, PublishedEvent as WirePublished } from '@headrace/schemas'
+import type { FieldFault, Problem, PublishEvent, PublishedEvent as WirePublished } from '@headrace/schemas'
 import { PublishError, type PublishFailure } from '../errors/publish-error.ts'
+import type { SchemaFault } from '../errors/step-error.ts'
 import {
   type AnyEventDefinition,
   type EventArguments,
@@ -19,6 +20,11 @@ interface Entry {
 }
 
 type WireEntry = WirePublished | { id?: string; problem: Problem }
+interface WireAnswer {
+  events: WireEntry[]
+  /** Of events that were written all the same, by their place in the request. */
+  warnings?: FieldFault[]
+}
 
 export class Events {
   readonly #settings: ClientSettings
@@ -37,6 +43,8 @@ export class Events {
    * await client.events.publish({ topic: 'orders/created', data: { order_id: '123' } })
    * await client.events.publish([orderCreated.event({ data }), { topic: 'users/signup', data: user }])
    * ```
+   *
+   * What the schema of an event type in the mode `warn` does not take is in the `warnings` of the event that it belongs to.
    *
    * Throws PublishError where events were not accepted within the timeout, ApiError where the request was refused,
    * SchemaValidationError where data does not pass the definition's schema, TypeError for a topic that is none.
@@ -106,7 +114,7 @@ export class Events {
         timeoutMs: Math.max(1, deadline - performance.now()),
         signal,
       })
-      const failures = takeAnswer(open, answer.body as { events: WireEntry[] }, published)
+      const failures = takeAnswer(open, answer.body as WireAnswer, published)
       const delayMs = retryDelayMs(attempts, null)
       const isFinal = failures.some((failure) => !failure.problem.retryable)
       if (failures.length > 0 && (isFinal || performance.now() + delayMs >= deadline))
@@ -134,17 +142,25 @@ function wireEventOf(event: NewEvent, now: number): Entry['event'] {
 /** Notes what was written and returns what was not; an entry that the answer does not mention may have been. */
 function takeAnswer(
   open: readonly Entry[],
-  body: { events: WireEntry[] },
+  body: WireAnswer,
   published: Map<number, PublishedEvent>,
 ): PublishFailure[] {
   return open.flatMap(({ index, event }, place): PublishFailure[] => {
     const answer = body.events[place]
     if (answer !== undefined && !('problem' in answer)) {
-      published.set(index, publishedOf(answer))
+      const warnings = warningsOf(body.warnings ?? [], place)
+      published.set(index, { ...publishedOf(answer), ...(warnings.length === 0 ? {} : { warnings }) })
       return []
     }
     return [{ index, id: event.id, problem: answer?.problem ?? unmentioned }]
   })
+}
+
+function warningsOf(warnings: readonly FieldFault[], place: number): SchemaFault[] {
+  const at = `/events/${place}/`
+  return warnings
+    .filter(({ pointer }) => pointer.startsWith(at))
+    .map(({ pointer, detail }) => ({ path: pointer.slice(at.length - 1), message: detail }))
 }
 
 const unmentioned: Problem = {

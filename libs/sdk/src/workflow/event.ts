@@ -5,6 +5,7 @@ import {
   type PublishedEvent as WirePublished,
   streamOf,
 } from '@headrace/schemas'
+import type { SchemaFault } from '../errors/step-error.ts'
 
 /**
  * An accepted event, as a handler gets it. `stream`, `partition` and `sequenceId` name it for ever; `sequenceId`
@@ -55,6 +56,11 @@ export interface PublishedEvent {
   sequenceId: number
   /** RFC 3339, UTC. */
   createdAt: string
+  /**
+   * Of `client.events.publish`, where the schema of an event type in the mode `warn` does not take the data: each place
+   * (`/data/total`) and what is wrong with it; of one call at most 100.
+   */
+  warnings?: readonly SchemaFault[]
 }
 
 /** An event to start a triggered workflow with directly: `topic` and `data`, and whatever else the handler reads. */
