@@ -29,6 +29,7 @@ import { createAnnounceInstance } from './orchestrator/announce-instance.ts'
 import { type AskOrchestrator, createAskOrchestrator } from './orchestrator/ask-orchestrator.ts'
 import { createOrchestratorLink } from './orchestrator/orchestrator-link.ts'
 import { createKnownBindings, type KnownBindings } from './streams/known-bindings.ts'
+import { createKnownEventTypes, type KnownEventTypes } from './streams/known-event-types.ts'
 import { createKnownKeys, type KnownKeys } from './streams/known-keys.ts'
 import { createPublishEvents } from './produce/publish-events.ts'
 
@@ -95,15 +96,17 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
 
   const ask = createAskOrchestrator(config.orchestratorUrl, config.apiKey)
   const keys = createKnownKeys(context)
+  const eventTypes = createKnownEventTypes(context)
   const bindings = createKnownBindings(context, {
     broker,
     prefix: config.prefix,
     frames: framesOf(config.schemaRegistry),
     keys,
+    eventTypes,
   })
   bindings.duty.start()
   context.onStop(async () => await bindings.duty.stop(), 'bindings')
-  const url = await serve(context, { config, activity, tracing, broker, ask, bindings, keys })
+  const url = await serve(context, { config, activity, tracing, broker, ask, bindings, keys, eventTypes })
   const announce = createAnnounceInstance({ ask, version, log, clock, metrics })
   if (config.access === 'keys' && config.apiKey === null) {
     log.info(
@@ -123,6 +126,7 @@ interface ServeParts extends StartParts {
   ask: AskOrchestrator
   bindings: KnownBindings
   keys: KnownKeys
+  eventTypes: KnownEventTypes
 }
 
 /** The way of an event to Kafka, behind the routes that take it in. */
@@ -144,7 +148,15 @@ function publishing({ log, metrics: all, onStop }: ServiceContext, parts: ServeP
   onStop(async () => await producer.close(), 'producer')
   const publish = createPublishEvents({ producer, streams, catalog, metrics, activity, log })
   const traces = tracing === null ? null : { tracing, topicOf: (stream: string) => catalog.topicOf(stream) }
-  return { admission, streams, publish, metrics, traces }
+  const rules = {
+    types: parts.eventTypes.checks,
+    isFramed: config.schemaRegistry !== null,
+    bindingOf: (stream: string) => catalog.bindingOf(stream),
+  }
+  let isKnown = false
+  const known = bindings.whenKnown().then(() => void (isKnown = true))
+  const whenKnown = (): Promise<void> | null => (isKnown ? null : known)
+  return { admission, streams, publish, metrics, rules, whenKnown, traces }
 }
 
 async function serve(context: ServiceContext, parts: ServeParts): Promise<string> {

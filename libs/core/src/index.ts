@@ -11,7 +11,14 @@ export {
   toWireFacts,
 } from './event/kafka-event.ts'
 export { decodeExternal, type ReadEvent, type ReadRecord, STREAM_HEADER } from './event/external-record.ts'
-export { addSchemaIds, frameOf, type Frames, needsSchemas, type ReadFrame } from './event/frame.ts'
+export {
+  addSchemaIds,
+  frameOf,
+  type Frames,
+  needsSchemas,
+  type ReadFrame,
+  takesFrames,
+} from './event/frame.ts'
 export { type DeadLetterRecord, decodeDeadLetter, ridingHeaders } from './event/dead-letter-record.ts'
 export {
   decodeResponse,

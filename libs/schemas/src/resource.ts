@@ -1,4 +1,5 @@
 import type { WireEvent } from './event.ts'
+import type { FieldFault } from './problem.ts'
 import type { RunStatus } from './run.ts'
 import type { BindingRule } from './stream-binding.ts'
 
@@ -192,5 +193,6 @@ export interface WireDryRun {
       detail: string | null
     }[]
   }[]
-  warnings: string[]
+  /** What the schema of an event type with the mode `warn` does not take. */
+  warnings: FieldFault[]
 }

@@ -1,5 +1,5 @@
 import { compileFilter, compilePattern, decodeEvent, toWireEvent } from '@headrace/core'
-import { ProblemError, streamOf, type WireDryRun, type WireEvent } from '@headrace/schemas'
+import { type FieldFault, ProblemError, streamOf, type WireDryRun, type WireEvent } from '@headrace/schemas'
 import type { FastifyRequest } from 'fastify'
 import type { PreparedEvent } from '../ingest/prepare-events.ts'
 import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
@@ -12,7 +12,7 @@ import { type KnownTrigger, readTriggers } from '../orchestrator/read-triggers.t
 export async function dryRunOf(
   events: readonly PreparedEvent[],
   request: FastifyRequest,
-  { ask, now }: { ask: AskOrchestrator; now: () => number },
+  { ask, now, warnings }: { ask: AskOrchestrator; now: () => number; warnings: readonly FieldFault[] },
 ): Promise<WireDryRun> {
   const triggers = await readTriggers(ask, request.headers.authorization)
   if (triggers === null) {
@@ -29,7 +29,7 @@ export async function dryRunOf(
       stream: event.stream,
       triggers: (byStream.get(event.stream) ?? []).flatMap((trigger) => outcomeOf(trigger, event, now())),
     })),
-    warnings: [],
+    warnings: [...warnings],
   }
 }
 
@@ -58,7 +58,7 @@ function wireEventOf({ record, stream }: PreparedEvent, now: number): WireEvent 
     offset: 0,
     timestamp: now,
     key: Buffer.from(record.key),
-    value: Buffer.from(record.value),
+    value: Buffer.from(String(record.value)),
     headers: record.headers,
   })
   return decoded.kind === 'event' ? toWireEvent(decoded.event) : null

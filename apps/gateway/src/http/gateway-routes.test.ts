@@ -44,6 +44,8 @@ function gatewayWithout(access: 'open' | 'keys', stableEnds: () => unknown = abs
       publish: absent,
       metrics: createGatewayMetrics(metrics, admission),
       ask,
+      rules: { types: { of: () => null }, isFramed: false, bindingOf: () => null },
+      whenKnown: () => null,
       traces: null,
       now: () => 0,
       stopping: new AbortController().signal,

@@ -6,12 +6,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import type { GatewayMetrics } from '../gateway-metrics.ts'
 import type { Admission, AdmissionTicket } from '../ingest/admission.ts'
+import { checkData, type DataRules } from '../ingest/check-data.ts'
 import { type EventFormat, eventFormat, parseBody } from '../ingest/event-format.ts'
 import { parseIdempotencyKey } from '../ingest/idempotency.ts'
 import { type PreparedEvent, prepareEvents } from '../ingest/prepare-events.ts'
 import { rateHeaders, type RateLimit } from '../ingest/rate-limit.ts'
 import { readBody } from '../ingest/read-body.ts'
 import { requireWritable } from '../ingest/writable-topics.ts'
+import { withinDeadline } from '../kafka-deadline.ts'
 import type { AskOrchestrator } from '../orchestrator/ask-orchestrator.ts'
 import { ensureStreams } from '../produce/ensure-streams.ts'
 import { publishAnswer } from '../produce/publish-answer.ts'
@@ -27,6 +29,9 @@ export interface PublishParts {
   streams: StreamDirectory
   publish: PublishEvents
   metrics: GatewayMetrics
+  rules: DataRules
+  /** Resolves when the event types were read, once; null: they were. */
+  whenKnown: () => Promise<void> | null
   /** Knows the triggers, for dry runs. */
   ask: AskOrchestrator
   /** Null: no traces are wanted. */
@@ -69,15 +74,19 @@ async function publishEvents(
     const format = eventFormat({ contentType: headers['content-type'], headers })
     if (format === 'lines') {
       if (dryRun) throw noDryLines()
+      await rulesKnown(parts)
       sayRate(request, reply, parts)
       return await publishLines(request, reply, { ...parts, trace })
     }
     ticket = parts.admission.admit(announcedBytes(request) ?? 0)
     const events = await readEvents(request, format, { ...parts, ticket, told, trace })
     requireWritable(events, request.caller)
-    if (dryRun) return await dryRunOf(events, request, parts)
+    await rulesKnown(parts)
+    // A filter sees of a dry run what was sent, and nothing of it is written.
+    const warnings = checkData(events, dryRun ? { ...parts.rules, isFramed: false } : parts.rules)
+    if (dryRun) return await dryRunOf(events, request, { ...parts, warnings })
     parts.rate.take(request.caller, events.length)
-    return await answer(events, request, reply, { ...parts, trace })
+    return await answer(events, request, reply, { ...parts, trace, warnings })
   } catch (error) {
     parts.metrics.rejected(error instanceof ProblemError ? error.code : 'internal', told.events)
     throw error
@@ -85,6 +94,12 @@ async function publishEvents(
     sayRate(request, reply, parts)
     ticket?.release()
   }
+}
+
+/** Right after the start: nothing is written that was not checked. */
+async function rulesKnown({ whenKnown }: PublishParts): Promise<void> {
+  const known = whenKnown()
+  if (known !== null) await withinDeadline(known, PUBLISH_MS_MAX - PRODUCE_MS_LEAST)
 }
 
 /** On every answer, so that a client can slow down before it is refused. */
@@ -97,7 +112,7 @@ async function answer(
   events: readonly PreparedEvent[],
   request: FastifyRequest,
   reply: FastifyReply,
-  parts: Traced,
+  parts: Traced & { warnings: readonly FieldFault[] },
 ): Promise<unknown> {
   const deadline = performance.now() + PUBLISH_MS_MAX
   await ensureStreams(events, parts.streams, PUBLISH_MS_MAX - PRODUCE_MS_LEAST)
@@ -105,7 +120,7 @@ async function answer(
   if (held) await held
   const outcomes = await parts.publish(events, deadline - performance.now())
   parts.trace.endBatch(events, outcomes)
-  const told = publishAnswer(outcomes, request.id)
+  const told = publishAnswer(outcomes, { requestId: request.id, warnings: parts.warnings })
   if (told.status === 503) {
     return await sendProblem(reply, told.problem, { events: told.events })
   }

@@ -16,4 +16,6 @@ export interface EventsBody {
   pointerOf(index: number): string
   /** What a field of an event is called where it stands: the topic of a CloudEvent is its `subject`. */
   topicField: string
+  /** Where an event's data stands below it; empty where the body is the data. */
+  dataField: '' | '/data'
 }

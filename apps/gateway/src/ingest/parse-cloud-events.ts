@@ -39,7 +39,7 @@ export function parseBinaryEvent(
     throw ProblemError.fromFaults(faults)
   }
   const event = incoming(result.data, dataOfBytes(bytes, contentType))
-  return { events: [event], pointerOf: () => '', topicField: 'subject' }
+  return { events: [event], pointerOf: () => '', topicField: 'subject', dataField: '' }
 }
 
 /** Structured mode: one event in the JSON format. */
@@ -78,7 +78,7 @@ function checked(values: readonly unknown[], pointerOf: (index: number) => strin
   const idOf = ({ event }: IncomingEvent) => JSON.stringify([event.source, event.id])
   if (faults.length === 0) faults.push(...repeatedIds(events, pointerOf, idOf))
   if (faults.length > 0) throw ProblemError.fromFaults(faults)
-  return { events, pointerOf, topicField: 'subject' }
+  return { events, pointerOf, topicField: 'subject', dataField: '/data' }
 }
 
 /** An attribute that is null is not there; `data` may be null, which is a value. */

@@ -56,7 +56,7 @@ function checked(values: unknown[], pointerOf: (index: number) => string): Event
   }
   if (faults.length === 0) faults.push(...repeatedIds(events, pointerOf, ({ event }) => event.id ?? null))
   if (faults.length > 0) throw ProblemError.fromFaults(faults)
-  return { events, pointerOf, topicField: 'topic' }
+  return { events, pointerOf, topicField: 'topic', dataField: '/data' }
 }
 
 /** Which of two events with one id would start a run is nothing the caller could have meant. */

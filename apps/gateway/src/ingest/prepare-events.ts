@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { encodedBytes, encodeEvent, type KafkaEvent } from '@headrace/core'
-import { type FieldFault, limits, ProblemError, streamOf } from '@headrace/schemas'
+import { type FieldFault, type Json, limits, ProblemError, streamOf } from '@headrace/schemas'
 import { derivedEventId } from './idempotency.ts'
 import type { EventsBody, IncomingEvent } from './incoming-event.ts'
 
@@ -14,7 +14,10 @@ export interface PreparedEvent {
   pointer: string
   /** Pointer of its topic. */
   topicPointer: string
-  record: KafkaEvent
+  data: Json
+  /** Pointer of its data. */
+  dataPointer: string
+  record: KafkaEvent<string | Buffer>
 }
 
 export interface Publisher {
@@ -40,10 +43,7 @@ export function prepareEvents(body: EventsBody, publisher: Publisher): PreparedE
     const pointer = body.pointerOf(index)
     const { record, id } = encode(incoming, index + (publisher.indexFrom ?? 0), publisher)
     const bytes = encodedBytes(record)
-    if (bytes > limits.eventBytesMax) {
-      const detail = `the event is ${bytes} bytes as it is written, at most ${limits.eventBytesMax} are possible; send large content by reference`
-      faults.push({ pointer, code: 'event_too_large', detail })
-    }
+    if (bytes > limits.eventBytesMax) faults.push(eventTooLarge(pointer, bytes))
     return {
       id,
       callerId: event.id ?? null,
@@ -51,11 +51,18 @@ export function prepareEvents(body: EventsBody, publisher: Publisher): PreparedE
       stream: streamOf(event.topic),
       pointer,
       topicPointer: `${pointer}/${body.topicField}`,
+      data: event.data,
+      dataPointer: `${pointer}${body.dataField}`,
       record,
     }
   })
   if (faults.length > 0) throw ProblemError.fromFaults(faults)
   return prepared
+}
+
+export function eventTooLarge(pointer: string, bytes: number): FieldFault {
+  const detail = `the event is ${bytes} bytes as it is written, at most ${limits.eventBytesMax} are possible; send large content by reference`
+  return { pointer, code: 'event_too_large', detail }
 }
 
 function encode(

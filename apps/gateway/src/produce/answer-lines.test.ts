@@ -59,6 +59,7 @@ async function answered(
     publish,
     metrics: createGatewayMetrics(createMetrics(), admission),
     rate: createRateLimit(() => 0),
+    rules: { types: { of: () => null }, isFramed: false, bindingOf: () => null },
     caller: openCaller,
     now: () => 0,
     publisher: { keyId: 'local', idempotencyKey: null },

@@ -1,8 +1,9 @@
 import type { StreamDirectory } from '@headrace/broker'
 import { checkpoint } from '@headrace/core'
 import { type Caller, decodeUtf8 } from '@headrace/http'
-import { limits, type Problem, ProblemError, type PublishedEvent } from '@headrace/schemas'
+import { type FieldFault, limits, type Problem, ProblemError, type PublishedEvent } from '@headrace/schemas'
 import type { GatewayMetrics } from '../gateway-metrics.ts'
+import { checkData, type DataRules } from '../ingest/check-data.ts'
 import { parseEvent } from '../ingest/parse-events.ts'
 import { type PreparedEvent, prepareEvents, type Publisher } from '../ingest/prepare-events.ts'
 import type { RateLimit } from '../ingest/rate-limit.ts'
@@ -18,6 +19,7 @@ export interface AnswerLines {
   publish: PublishEvents
   metrics: GatewayMetrics
   rate: RateLimit
+  rules: DataRules
   caller: Caller
   now: () => number
   publisher: Pick<Publisher, 'keyId' | 'idempotencyKey'>
@@ -29,7 +31,9 @@ export interface AnswerLines {
 export const GROUP_EVENTS_MAX = 500
 
 /** The fate of a line, in the order of the lines. Without `line`: of the request, which ends there. */
-type LineAnswer = { line?: number } & (PublishedEvent | { id?: string; problem: Problem })
+type LineAnswer = { line?: number } & (
+  (PublishedEvent & { warnings?: readonly FieldFault[] }) | { id?: string; problem: Problem }
+)
 
 /**
  * Writes lines of NDJSON as they come and answers each in its place, as lines of NDJSON.
@@ -76,6 +80,7 @@ interface Fate {
   readonly event: PreparedEvent | null
   /** Why it is not written; null as long as nothing stands against it. */
   problem: ProblemError | null
+  readonly warnings: readonly FieldFault[]
 }
 
 async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines): Promise<LineAnswer[]> {
@@ -94,9 +99,10 @@ async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines):
   const outcomes = events.length === 0 ? [] : await parts.publish(events, deadline - performance.now())
   parts.trace.endBatch(events, outcomes)
   let next = 0
-  return fates.map(({ line, event, problem }): LineAnswer => {
+  return fates.map(({ line, event, problem, warnings }): LineAnswer => {
     const outcome = problem === null ? outcomes[next++] : undefined
-    if (outcome?.kind === 'written') return { line, ...outcome.event }
+    if (outcome?.kind === 'written')
+      return { line, ...outcome.event, ...(warnings.length > 0 ? { warnings } : {}) }
     const why = problem ?? outcome?.problem ?? notAttempted()
     // What was tried is counted where it was tried.
     if (problem === null) taken.isBroken = true
@@ -111,7 +117,7 @@ function prepareLine(
   index: number,
   {
     taken,
-    parts: { publisher, caller, now },
+    parts: { publisher, caller, now, rules },
     traceparent,
   }: { taken: Taken; parts: AnswerLines; traceparent: string | null },
 ): Fate {
@@ -126,15 +132,16 @@ function prepareLine(
     })
     if (event === undefined) throw new ProblemError('invalid_request', 'The line holds no event')
     requireWritable([event], caller)
+    const warnings = checkData([event], rules)
     const { callerId: id } = event
     if (id !== null && taken.ids.has(id)) {
       const detail = 'an earlier line has the same id; ids are unique within a request'
       throw ProblemError.fromFaults([{ pointer: '/id', code: 'duplicate_event_id', detail }])
     }
     if (id !== null) taken.ids.add(id)
-    return { line, event, problem: null }
+    return { line, event, problem: null, warnings }
   } catch (error) {
-    if (error instanceof ProblemError) return { line, event: null, problem: error }
+    if (error instanceof ProblemError) return { line, event: null, problem: error, warnings: [] }
     throw error
   }
 }

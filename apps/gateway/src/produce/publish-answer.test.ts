@@ -21,7 +21,7 @@ const refused = (code: string): ProduceOutcome => ({ status: 'refused', code, me
 const answerTo = (ids: (string | null)[], outcomes: ProduceOutcome[]) =>
   publishAnswer(
     events(...ids).map((event, index) => eventOutcome(event, outcomes[index]!)),
-    'req-1',
+    { requestId: 'req-1', warnings: [] },
   )
 
 describe('P1: what a publisher is told', () => {

@@ -1,4 +1,10 @@
-import { ProblemError, type ProblemCode, type Problem, type PublishedEvent } from '@headrace/schemas'
+import {
+  type FieldFault,
+  ProblemError,
+  type ProblemCode,
+  type Problem,
+  type PublishedEvent,
+} from '@headrace/schemas'
 import type { EventOutcome } from './event-outcome.ts'
 
 /** One entry of the answer, at the place of its event in the request. */
@@ -6,12 +12,15 @@ type PublishEntry = PublishedEvent | { id?: string; problem: Problem }
 
 export type PublishAnswer =
   /** 200: all were written. 207: some were. */
-  | { status: 200 | 207; body: { events: PublishEntry[]; warnings: [] } }
+  | { status: 200 | 207; body: { events: PublishEntry[]; warnings: readonly FieldFault[] } }
   /** None was written, as far as is known. */
   | { status: 503; problem: ProblemError; events: PublishEntry[] }
 
 /** P1: 200 only when every event is held by all in-sync replicas. */
-export function publishAnswer(outcomes: readonly EventOutcome[], requestId: string): PublishAnswer {
+export function publishAnswer(
+  outcomes: readonly EventOutcome[],
+  { requestId, warnings }: { requestId: string; warnings: readonly FieldFault[] },
+): PublishAnswer {
   let failed = 0
   const events = outcomes.map((outcome): PublishEntry => {
     if (outcome.kind === 'written') return outcome.event
@@ -19,8 +28,8 @@ export function publishAnswer(outcomes: readonly EventOutcome[], requestId: stri
     const problem = outcome.problem.toProblem(requestId)
     return outcome.id === null ? { problem } : { id: outcome.id, problem }
   })
-  if (failed === 0) return { status: 200, body: { events, warnings: [] } }
-  if (failed < outcomes.length) return { status: 207, body: { events, warnings: [] } }
+  if (failed === 0) return { status: 200, body: { events, warnings } }
+  if (failed < outcomes.length) return { status: 207, body: { events, warnings } }
   return { status: 503, problem: commonProblem(outcomes), events }
 }
 

@@ -2,6 +2,7 @@ import { BoundStreams, type Broker, createConfigReader, type Setting } from '@he
 import type { Frames } from '@headrace/core'
 import { bindingRuleSchema, type StreamBinding } from '@headrace/schemas'
 import { createDuty, type Duty, limited, type ServiceContext } from '@headrace/service'
+import type { KnownEventTypes } from './known-event-types.ts'
 import type { KnownKeys } from './known-keys.ts'
 
 /** How late a binding may be known here; one fetch each. */
@@ -25,11 +26,13 @@ export function createKnownBindings(
     prefix,
     frames,
     keys,
+    eventTypes,
   }: {
     broker: Pick<Broker, 'readRange'>
     prefix: string
     frames: Frames | null
     keys: Pick<KnownKeys, 'take'>
+    eventTypes: Pick<KnownEventTypes, 'take'>
   },
 ): KnownBindings {
   const streams = new BoundStreams(prefix, frames)
@@ -66,6 +69,7 @@ export function createKnownBindings(
       await reader.readOn(signal)
       readAtMs = clock.now()
       keys.take(reader)
+      eventTypes.take(reader)
       streams.set([...reader.settings('stream').values()].flatMap((setting) => bindingOf(setting) ?? []))
       readiness.ok()
       resolve()

@@ -1,4 +1,4 @@
-import type { BindingRule, Json } from '@headrace/schemas'
+import type { BindingRule, Json, SchemaType } from '@headrace/schemas'
 import type { StreamRecord } from './kafka-event.ts'
 
 /** Confluent's wire format: a zero byte, the id of a schema (32 bits, the highest byte first), what the schema describes. */
@@ -45,6 +45,10 @@ export function frameOf(bytes: Uint8Array): { id: number; payload: Uint8Array } 
 /** Whether records are read by a schema only, so that nothing is read without a registry. */
 export const needsSchemas = ({ value_format: value, key_format: key }: BindingRule): boolean =>
   value === 'avro' || value === 'protobuf' || key === 'avro'
+
+/** Whether records of a stream are read by their frames, so that framed ones may be written; `rule` null: a stream of our own. */
+export const takesFrames = (rule: BindingRule | null, schemaType: SchemaType): boolean =>
+  rule === null || rule.value_format === 'auto' || (rule.value_format === 'avro' && schemaType === 'avro')
 
 /** Adds the ids of the schemas by which this record is read; `rule` null: of a stream of our own. */
 export function addSchemaIds(

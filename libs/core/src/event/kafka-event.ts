@@ -14,16 +14,17 @@ import { isoTime } from './iso-time.ts'
 
 /**
  * An event as a Kafka record: a CloudEvent in binary mode, so that any Kafka tool reads it (CloudEvents 1.0 Kafka
- * protocol binding, §3.2). The value is `data` as JSON; what is said about it stands in headers:
+ * protocol binding, §3.2). The value is `data` as JSON, or framed by
+ * the schema of its event type (frame.ts); what is said about it stands in headers:
  *
  *     ce_specversion=1.0  ce_id  ce_source  ce_type (event_type, else the topic)  ce_subject (the topic)  ce_time
  *     content-type=application/json  traceparent?  headrace-dedup=1?
  *
  * The record's key is the event's key, else its topic; that is also what chooses the partition.
  */
-export interface KafkaEvent {
+export interface KafkaEvent<Value extends string | Buffer = string> {
   key: string
-  value: string
+  value: Value
   headers: Record<string, string>
 }
 
@@ -56,7 +57,7 @@ export function encodeEvent(event: NewEvent): KafkaEvent {
 }
 
 /** Bytes of the record as it counts against the event limit: key, value and headers. */
-export function encodedBytes(event: KafkaEvent): number {
+export function encodedBytes(event: KafkaEvent<string | Buffer>): number {
   let bytes = Buffer.byteLength(event.key) + Buffer.byteLength(event.value)
   for (const [name, value] of Object.entries(event.headers))
     bytes += name.length + Buffer.byteLength(value) + 2
@@ -138,6 +139,12 @@ function decode(stream: string, record: StreamRecord, readFrame: ReadFrame | und
 function readValue(value: Uint8Array, readFrame: ReadFrame | undefined): ReturnType<ReadFrame> {
   if (value[0] === 0 && readFrame !== undefined && frameOf(value) !== null)
     return readFrame(value, { type: null, unions: 'unwrap', json: (text) => JSON.parse(text) as Json })
+  if (value[0] === 0 && frameOf(value) !== null)
+    return {
+      kind: 'unreadable',
+      reason: 'undecodable',
+      detail: 'it is framed by a schema, and no schema registry is configured here',
+    }
   return { kind: 'data', data: JSON.parse(utf8.decode(value)) as Json }
 }
 

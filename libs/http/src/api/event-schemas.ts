@@ -1,5 +1,6 @@
 import {
   bindingRuleSchema,
+  limits,
   type Problem,
   type PublishedEvent,
   type WireDryRun,
@@ -8,7 +9,7 @@ import {
   type WireStream,
 } from '@headrace/schemas'
 import { z } from 'zod'
-import { named, anyJson, time, count, text, textOrNull, headers, problem } from './wire-schema.ts'
+import { named, anyJson, time, count, fieldFault, text, textOrNull, headers, problem } from './wire-schema.ts'
 
 const publishedFields = {
   id: text,
@@ -25,13 +26,15 @@ const refused = named<{ id?: string; problem: Problem }>(
   z.object({ id: text.exactOptional(), problem }),
 )
 
+const warnings = z.array(fieldFault).max(limits.problemErrorsMax)
+
 export const publishedEvents = z.object({
   events: z.array(z.union([published, refused])),
-  warnings: z.array(text),
+  warnings,
 })
 
 export const publishedLine = z.union([
-  z.object({ line: z.int().min(1), ...publishedFields }),
+  z.object({ line: z.int().min(1), ...publishedFields, warnings: warnings.exactOptional() }),
   z.object({ line: z.int().min(1).exactOptional(), id: text.exactOptional(), problem }),
 ])
 export const triggerStatus = z.enum(['live', 'paused', 'backpressured', 'stopped', 'retired'])
@@ -56,7 +59,7 @@ export const dryRun = named<WireDryRun>(
         ),
       }),
     ),
-    warnings: z.array(text),
+    warnings,
   }),
 )
 

@@ -16,6 +16,8 @@ export const timeOrNull = time.nullable()
 export const headers = z.record(text, text)
 const problemCode = z.enum(Object.keys(problems) as [ProblemCode, ...ProblemCode[]])
 
+/** A part of a request that is wrong, or that is warned of. */
+export const fieldFault = z.object({ pointer: text, code: problemCode, detail: text })
 export const problem = named<Problem>(
   'Problem',
   z.object({
@@ -26,10 +28,7 @@ export const problem = named<Problem>(
     detail: text,
     request_id: textOrNull,
     retryable: z.boolean(),
-    errors: z
-      .array(z.object({ pointer: text, code: problemCode, detail: text }))
-      .max(limits.problemErrorsMax)
-      .exactOptional(),
+    errors: z.array(fieldFault).max(limits.problemErrorsMax).exactOptional(),
   }),
 )
 export const listOf = (item: z.ZodType) => z.object({ data: z.array(item), next_cursor: textOrNull })
