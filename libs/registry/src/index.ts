@@ -1,9 +1,4 @@
-export {
-  type CheckedData,
-  compileTypeSchema,
-  type EventTypeCheck,
-  type WriteData,
-} from './encode/event-type-check.ts'
+export { compileTypeSchema, type EventTypeCheck, type WriteData } from './encode/event-type-check.ts'
 export { EventTypeChecks, type KnownEventType } from './encode/event-type-checks.ts'
 export { framesOf } from './framed-values.ts'
 export { openRegistry, type RegistryAccess } from './registry-access.ts'

@@ -25,11 +25,11 @@ export function checkData(events: readonly PreparedEvent[], rules: DataRules): r
     const check = rules.types.of(event.topic)
     if (check === null) continue
     const { record, data, dataPointer, stream } = event
-    const { mode, dataschema, schema_type: schemaType } = check.type
+    const { mode, schema_type: schemaType } = check.type
     const isFramed = rules.isFramed && takesFrames(rules.bindingOf(stream)?.rule ?? null, schemaType)
-    const found = check.check(data, { text: String(record.value), isFramed })
-    if (found.kind === 'invalid') {
-      const told = found.faults.map(({ pointer, detail }): FieldFault => {
+    const found = check.write(record, { data, isFramed })
+    if (found.length > 0) {
+      const told = found.map(({ pointer, detail }): FieldFault => {
         return { pointer: `${dataPointer}${pointer}`, code: 'schema_invalid', detail }
       })
       if (mode === 'warn') warnings = [...warnings, ...told].slice(0, limits.problemErrorsMax)
@@ -38,9 +38,6 @@ export function checkData(events: readonly PreparedEvent[], rules: DataRules): r
       if (faults.length >= limits.problemErrorsMax) break
       continue
     }
-    if (dataschema !== null) record.headers['ce_dataschema'] = dataschema
-    if (found.framed !== null) record.value = found.framed
-    if (found.framed !== null && schemaType === 'avro') record.headers['content-type'] = 'application/avro'
     const bytes = encodedBytes(record)
     if (bytes > limits.eventBytesMax) faults = [...faults, eventTooLarge(event.pointer, bytes)]
   }

@@ -1,3 +1,4 @@
+import type { KafkaEvent } from '@headrace/core'
 import type { Json, TypeSchema } from '@headrace/schemas'
 import avro from 'avsc'
 import * as fc from 'fast-check'
@@ -29,22 +30,21 @@ function typeOf(schemaType: 'json' | 'avro', schema: TypeSchema, more: object = 
     schema: JSON.stringify(schema),
     references: [],
   })
-  const checked = (data: Json, isFramed = true) => {
-    const text = JSON.stringify(data)
-    return check?.check(parse(text), { text, isFramed })
+  const written = (data: Json, isFramed = true) => {
+    const value = JSON.stringify(data)
+    const event: KafkaEvent<string | Buffer> = { key: '', value, headers: {} }
+    const faults = check?.write(event, { data: parse(value), isFramed }) ?? []
+    return { faults, ...event }
   }
   return {
-    checked,
-    faults: (data: Json) => {
-      const found = checked(data)
-      return found?.kind === 'invalid' ? found.faults.map(({ pointer, detail }) => [pointer, detail]) : []
-    },
+    written,
+    faults: (data: Json) => written(data).faults.map(({ pointer, detail }) => [pointer, detail]),
     /** As a reader has what was written. */
     read: (data: Json) => {
-      const found = checked(data)
-      if (found?.kind !== 'fits' || found.framed === null) throw new Error(JSON.stringify(found))
-      expect([found.framed[0], found.framed.readInt32BE(1)]).toEqual([0, 7])
-      const read = reader.read(found.framed.subarray(5), 'unwrap', parse)
+      const { value, faults } = written(data)
+      if (typeof value === 'string') throw new Error(JSON.stringify(faults))
+      expect([value[0], value.readInt32BE(1)]).toEqual([0, 7])
+      const read = reader.read(value.subarray(5), 'unwrap', parse)
       return read.kind === 'data' ? read.data : read
     },
   }
@@ -69,11 +69,8 @@ describe('data of a JSON Schema', () => {
 
   test('that fits is framed as it is, and as nothing else where no registry has its schema', () => {
     expect(typeOf('json', order).read({ id: 'ü' })).toEqual({ id: 'ü' })
-    expect(typeOf('json', order).checked({ id: 'a' }, false)).toEqual({ kind: 'fits', framed: null })
-    expect(typeOf('json', order, { schema_id: null }).checked({ id: 'a' })).toEqual({
-      kind: 'fits',
-      framed: null,
-    })
+    expect(typeOf('json', order).written({ id: 'a' }, false).value).toBe('{"id":"a"}')
+    expect(typeOf('json', order, { schema_id: null }).written({ id: 'a' }).value).toBe('{"id":"a"}')
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const data = parse(JSON.stringify(value))
@@ -179,7 +176,7 @@ describe('data of an Avro schema', () => {
       const digits = (value < 0n ? -value : value).toString().padStart(scale + 1, '0')
       return `${value < 0n ? '-' : ''}${digits.slice(0, -scale)}.${digits.slice(-scale)}`
     }
-    const { checked: _checked, read } = typeOf('avro', schema)
+    const { read } = typeOf('avro', schema)
     fc.assert(
       fc.property(
         fc.record({
@@ -216,9 +213,13 @@ describe('data of an Avro schema', () => {
       field('note', optional('string')),
     ])
     const data = { total: -3, rate: 1.5, names: ['a', 'b'], note: 'n' }
-    const found = typeOf('avro', plain).checked(data)
+    const { value, headers } = typeOf('avro', plain).written(data)
     const theirs = avro.Type.forSchema(plain as never, { wrapUnions: false }).toBuffer(data)
-    expect(found?.kind === 'fits' ? found.framed?.subarray(5) : null).toEqual(theirs)
+    expect(value.slice(5)).toEqual(theirs)
+    expect(headers).toEqual({
+      ce_dataschema: 'http://registry/subjects/s/versions/1',
+      'content-type': 'application/avro',
+    })
   })
 
   test('has the default of its schema where a field is left out', () => {

@@ -1,3 +1,4 @@
+import type { KafkaEvent } from '@headrace/core'
 import {
   type EventTypeSetting,
   type Json,
@@ -29,13 +30,11 @@ export function compileTypeSchema(type: SchemaType, schema: TypeSchema): WriteDa
   }
 }
 
-export type CheckedData =
-  | {
-      readonly kind: 'fits'
-      /** The value as Confluent's clients read it; null: it is written as JSON. */
-      readonly framed: Buffer | null
-    }
-  | { readonly kind: 'invalid'; readonly faults: readonly DataFault[] }
+interface DataToWrite {
+  /** What the record holds as JSON. */
+  readonly data: Json
+  readonly isFramed: boolean
+}
 
 /** Data of one event type as it is checked and written. */
 export class EventTypeCheck {
@@ -46,12 +45,19 @@ export class EventTypeCheck {
     this.type = type
   }
 
-  /** `text`: the data as JSON. `isFramed`: in Confluent's format, where a registry has the schema. */
-  check(data: Json, { text, isFramed }: { text: string; isFramed: boolean }): CheckedData {
-    const written = this.#writer(data, text)
-    if (!Buffer.isBuffer(written)) return { kind: 'invalid', faults: written }
-    const { schema_id: id } = this.type
-    return { kind: 'fits', framed: isFramed && id !== null ? frame(id, written) : null }
+  /**
+   * Checks the data of an encoded event; what does not fit leaves the record as it is. What fits names its schema, and is
+   * framed as Confluent's clients read it where `isFramed` and a registry has the schema.
+   */
+  write(record: KafkaEvent<string | Buffer>, { data, isFramed }: DataToWrite): readonly DataFault[] {
+    const written = this.#writer(data, String(record.value))
+    if (!Buffer.isBuffer(written)) return written
+    const { schema_id: id, dataschema, schema_type: schemaType } = this.type
+    if (dataschema !== null) record.headers['ce_dataschema'] = dataschema
+    if (!isFramed || id === null) return []
+    record.value = frame(id, written)
+    if (schemaType === 'avro') record.headers['content-type'] = 'application/avro'
+    return []
   }
 
   /** Compiled with the first event: a gateway knows many types that it never sees. */
