@@ -147,6 +147,7 @@ test.each([
   ['headrace', 'kafka.sasl.existingSecret=kafka', /existingSecret/],
   ['headrace', 'kafka.sasl.mechanism=oauthbearer,kafka.sasl.existingSecret=kafka', /tokenUrl/],
   ['headrace', 'kafka.tls.enabled=true,triggerService.autoscaling.mode=keda', /authenticationRef/],
+  ['headrace', 'tracing.endpoint=collector:4317', /endpoint/],
   ['headrace-worker', 'kafka.sasl.mechanism=plain', /existingSecret/],
   ['headrace-worker', 'url=', /url/],
   ['headrace-worker', 'image.tag=', /tag|digest/],
@@ -177,6 +178,22 @@ test('each app accepts what the chart tells it', async () => {
     migrate: false,
     advertisedUrl: 'http://release-headrace-orchestrator.shop.svc:8082',
     kafka: { taskPartitions: 12, responsePartitions: 12 },
+  })
+})
+
+test('those who make traces are told where the collector is, and what it wants of them from a secret', async () => {
+  const objects = await render('headrace', { mode: 'hpa' })
+  const told = Object.fromEntries(
+    deploymentsOf(objects).map(({ metadata, spec }) => {
+      const env = spec.template.spec.containers[0]?.env ?? []
+      return [metadata.name, env.filter(({ name }) => name.startsWith('OTEL_')).map(({ value }) => value)]
+    }),
+  )
+  const both = ['http://collector.observability:4318', undefined]
+  expect(told).toEqual({
+    'release-headrace-gateway': both,
+    'release-headrace-trigger-service': both,
+    'release-headrace-orchestrator': [],
   })
 })
 

@@ -38,6 +38,8 @@ const SAY_EVERY_MS = 60_000
 /** W3C: what a tracestate has at least to be carried at. A longer one is left out. */
 const TRACESTATE_CHARACTERS_MAX = 512
 
+const NOT_SENT = { event: 'traces.not_sent', code: 'traces_not_sent' }
+
 const kinds = { server: SpanKind.SERVER, producer: SpanKind.PRODUCER, consumer: SpanKind.CONSUMER }
 
 export interface CreateTracing {
@@ -52,19 +54,21 @@ export interface CreateTracing {
  * `OTEL_*` variables. It is registered nowhere: several apps may share a process, each under its own name.
  */
 export function createTracing({ service, log, clock }: CreateTracing): Tracing & { stop(): Promise<void> } {
+  const said = limited(log, NOT_SENT.event, SAY_EVERY_MS, clock)
   const own = resourceFromAttributes({ 'service.name': service, 'service.version': version })
   const provider = new BasicTracerProvider({
     resource: own.merge(detectResources({ detectors: [envDetector] })),
-    spanProcessors: [new BatchSpanProcessor(new TellingExporter(otlpExporter(), log, clock))],
+    spanProcessors: [new BatchSpanProcessor(new TellingExporter(otlpExporter(), said))],
   })
   const tracer = provider.getTracer('headrace', version)
   return {
     begin: (name, span) => begin(tracer, name, span),
     async stop() {
-      const { promise: late, resolve } = Promise.withResolvers<void>()
-      const timer = setTimeout(resolve, STOP_MS_MAX)
-      await Promise.race([provider.shutdown().catch(() => undefined), late])
+      const { promise: late, resolve } = Promise.withResolvers<'late'>()
+      const timer = setTimeout(() => resolve('late'), STOP_MS_MAX)
+      const outcome = await Promise.race([provider.shutdown().catch(() => undefined), late])
       clearTimeout(timer)
+      if (outcome === 'late') said.warn(NOT_SENT, 'the collector did not take the last spans before the stop')
     },
   }
 }
@@ -119,18 +123,18 @@ function otlpExporter(): SpanExporter {
 /** Says what was not sent, at most once a minute; the spans are gone, and whoever made them hears nothing of it. */
 class TellingExporter implements SpanExporter {
   readonly #exporter: SpanExporter
-  readonly #log: ReturnType<typeof limited>
+  readonly #said: Logger
 
-  constructor(exporter: SpanExporter, log: Logger, clock: Clock) {
+  constructor(exporter: SpanExporter, said: Logger) {
     this.#exporter = exporter
-    this.#log = limited(log, 'traces.not_sent', SAY_EVERY_MS, clock)
+    this.#said = said
   }
 
   export(spans: ReadableSpan[], done: (result: ExportResult) => void): void {
     this.#exporter.export(spans, ({ code, error }) => {
       if (code === ExportResultCode.FAILED)
-        this.#log.warn(
-          { event: 'traces.not_sent', code: 'traces_not_sent', spans: spans.length, detail: error?.message },
+        this.#said.warn(
+          { ...NOT_SENT, spans: spans.length, detail: error?.message },
           'spans could not be sent to the collector; they are dropped',
         )
       done({ code: ExportResultCode.SUCCESS })

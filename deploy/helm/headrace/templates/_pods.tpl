@@ -70,6 +70,16 @@ capabilities: { drop: [ALL] }
 - { name: HEADRACE_FLUSH_PROGRESS_INTERVAL, value: {{ .root.Values.triggerService.flushProgressInterval }} }
 - { name: HEADRACE_QUEUED_RUNS_MAX, value: {{ .root.Values.triggerService.queuedRunsMax | int | quote }} }
 {{- end }}
+{{- with .root.Values.tracing }}
+{{- if and .endpoint (ne $.component "orchestrator") }}
+- { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .endpoint | quote }} }
+{{- if .headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef: { name: {{ .headersSecret | quote }}, key: {{ .headersKey | quote }} }
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if ne .component "gateway" }}
 {{ include "headrace.databaseEnv" (dict "secret" (include "headrace.postgresSecret" .root) "key" (include "headrace.postgresUrlKey" .root)) }}
 {{- end }}
