@@ -17,6 +17,7 @@ import {
 import { type Access, accessOf } from '@headrace/http'
 import { decisionsKeptMsDefault, type Retention, retentionDefault } from '@headrace/store'
 import { z } from 'zod'
+import { type SchemaRegisterMode, schemaRegisterModes } from './event-types/event-types.ts'
 
 /** Kafka's own bound is far higher; a topic of ours with more is a typo. */
 const PARTITIONS_MAX = 1_000
@@ -36,6 +37,9 @@ const settings = z.object({
   HEADRACE_TASK_PARTITIONS: integerSetting({ least: 1, most: PARTITIONS_MAX }).default(4),
   /** Bring Postgres's schema up to date at the start; off: only check its version. */
   HEADRACE_MIGRATE: switchSetting().default(true),
+  HEADRACE_SCHEMA_REGISTER: z
+    .enum(schemaRegisterModes, { error: 'must be worker, cli or never' })
+    .default('worker'),
   HEADRACE_RETENTION_RUNS: durationSetting().default(retentionDefault.endedMs),
   HEADRACE_RETENTION_FAILED_RUNS: durationSetting().default(retentionDefault.failedMs),
   HEADRACE_RETENTION_DECISIONS: durationSetting().default(decisionsKeptMsDefault),
@@ -58,6 +62,8 @@ export interface OrchestratorConfig {
   databaseUrl: string
   /** Null: nothing is read or written by a schema's id. */
   schemaRegistry: RegistryAccess | null
+  /** Who may change event types. */
+  schemaRegister: SchemaRegisterMode
   migrate: boolean
   host: string
   port: number
@@ -91,6 +97,7 @@ export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
     },
     databaseUrl: parsed.HEADRACE_DATABASE_URL,
     schemaRegistry: registry.access,
+    schemaRegister: parsed.HEADRACE_SCHEMA_REGISTER,
     migrate: parsed.HEADRACE_MIGRATE,
     host: parsed.HEADRACE_HOST,
     port: parsed.HEADRACE_PORT,

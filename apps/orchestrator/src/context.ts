@@ -2,8 +2,10 @@ import type { Broker } from '@headrace/broker'
 import type { Clock, Logger } from '@headrace/service'
 import type { ServerClock, Store } from '@headrace/store'
 import type { DeadLetterDesk } from './dead-letters/dead-letter-desk.ts'
+import type { EventTypes } from './event-types/event-types.ts'
 import type { Timers } from './timers/timers.ts'
 import type { KnownKeys } from './keys/known-keys.ts'
+import type { KnownEventTypes } from './publish/known-event-types.ts'
 import type { Bindings } from './streams/bind.ts'
 import type { KnownBindings } from './streams/known-bindings.ts'
 import type { EndOffsets } from './triggers/end-offsets.ts'
@@ -29,6 +31,8 @@ export interface ApiContext {
   known: KnownBindings
   bindings: Bindings
   keys: KnownKeys
+  eventTypes: EventTypes
+  knownTypes: KnownEventTypes
   watch: RunWatch
   version: string
 }

@@ -118,8 +118,8 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const frames = framesOf(config.schemaRegistry)
   const { dispatcher, admissions, watch, events, childEnds } = running
   const serverClock = createServerClock(store, clock)
-  const bound = streamParts({ store, broker, prefix, frames, ...shared })
-  const { known, bindings, keys } = bound
+  const bound = streamParts({ config, store, broker, prefix, frames, ...shared })
+  const { known, bindings, keys, eventTypes, knownTypes } = bound
   const { streams } = known
   const waiting = waitParts({ store, broker, config, known, serverClock, events, counts, ...shared })
   const { delayed, timeOuts } = runTimers({ store, serverClock, events, ...shared })
@@ -154,6 +154,8 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     known,
     bindings,
     keys,
+    eventTypes,
+    knownTypes,
     watch,
     version,
   }
@@ -317,6 +319,7 @@ async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOpt
     log,
     prefix: api.prefix,
     known: api.known,
+    eventTypes: api.eventTypes,
     brokers: config.kafka.brokers,
     streamPartitions: config.kafka.streamPartitions,
     taskPartitions: config.kafka.taskPartitions,

@@ -41,11 +41,17 @@ export interface RegisteredSchema {
 export interface SchemaRegistry {
   /** Is this a version that the registry has given out? */
   isOwnUrl(url: string): boolean
-  /** Changes nothing. Throws `schema_incompatible` with the registry's reason for what would be refused by the level as it is. */
-  check(schema: SubjectSchema, signal?: AbortSignal): Promise<void>
+  /**
+   * Changes nothing. The version where the subject has the schema already, else null. Throws `schema_incompatible` with the
+   * registry's reason for what would be refused; not where another level would have to be set first.
+   */
+  check(schema: SubjectSchema, signal?: AbortSignal): Promise<RegisteredSchema | null>
   /** The same schema again is the same version. Throws `schema_incompatible` with the registry's reason. */
   register(schema: SubjectSchema, signal?: AbortSignal): Promise<RegisteredSchema>
 }
+
+/** Each time another version was stored, so somebody gets on. */
+const STORE_ATTEMPTS_MAX = 20
 
 const idAnswer = z.object({ id: z.int() })
 const versionAnswer = z.object({ id: z.int(), version: z.int() })
@@ -72,20 +78,14 @@ class Registry implements SchemaRegistry {
     return url.startsWith(`${this.#base}/subjects/`)
   }
 
-  async check(wanted: SubjectSchema, signal?: AbortSignal): Promise<void> {
-    if (!(await this.#hasVersions(wanted.subject, signal))) return
+  async check(wanted: SubjectSchema, signal?: AbortSignal): Promise<RegisteredSchema | null> {
+    const known = await this.#find(wanted, signal)
+    if (known !== null) return known
     // What another level would say cannot be asked without setting it.
-    if (wanted.owned && (await this.#level(wanted.subject, signal)) !== wanted.level) return
-    const answer = await this.#ask({
-      method: 'POST',
-      path: `/compatibility${pathOf(wanted.subject)}/versions/latest?verbose=true`,
-      body: bodyOf(wanted),
-      signal,
-    })
-    if (isAbsent(answer)) return
-    const { is_compatible: fits, messages } = taken(answer, verdictAnswer)
-    if (fits) return
-    throw incompatible(wanted, messages?.join('; ') || 'it does not read what the one before it wrote')
+    if (wanted.owned && (await this.#level(wanted.subject, signal)) !== wanted.level) return null
+    const reason = await this.#misfit(wanted, signal)
+    if (reason === null) return null
+    throw incompatible(wanted, reason)
   }
 
   async register(wanted: SubjectSchema, signal?: AbortSignal): Promise<RegisteredSchema> {
@@ -96,19 +96,47 @@ class Registry implements SchemaRegistry {
     const changesLevel = isNew || (owned && before !== level)
     const isSet = !changesLevel || (await this.#setLevel(subject, level, signal))
     try {
-      const path = `${pathOf(subject)}/versions`
-      const stored = await this.#ask({ method: 'POST', path, body: bodyOf(wanted), signal })
-      const { id } = taken(stored, idAnswer, wanted)
+      await this.#store(wanted, signal)
       // Apicurio takes NONE for what is there only.
       if (!isSet) await this.#setLevel(subject, level, signal)
-      const found = await this.#ask({ method: 'POST', path: pathOf(subject), body: bodyOf(wanted), signal })
-      const { version } = taken(found, versionAnswer, wanted)
-      return { id, version, url: `${this.#base}${path}/${version}` }
+      const registered = await this.#find(wanted, signal)
+      if (registered !== null) return registered
+      throw unavailable('does not have what it has just taken')
     } catch (error) {
       if (changesLevel && before !== null)
         await this.#setLevel(subject, before, signal).catch(() => undefined)
       throw error
     }
+  }
+
+  /** Two that are stored at once: Apicurio refuses one of them with the status of one that does not fit. */
+  async #store(wanted: SubjectSchema, signal?: AbortSignal): Promise<void> {
+    const path = `${pathOf(wanted.subject)}/versions`
+    for (let attempt = 1; attempt <= STORE_ATTEMPTS_MAX; attempt += 1) {
+      const answer = await this.#ask({ method: 'POST', path, body: bodyOf(wanted), signal })
+      if (answer.status !== 409) return void taken(answer, idAnswer)
+      const misfit = await this.#misfit(wanted, signal)
+      if (misfit !== null) throw incompatible(wanted, reasonOf(answer.body) ?? misfit)
+    }
+    throw unavailable('is storing other versions of the same subject all the time')
+  }
+
+  /** Why it would be refused by the level as it is; null: it would not be. */
+  async #misfit(wanted: SubjectSchema, signal?: AbortSignal): Promise<string | null> {
+    const path = `/compatibility${pathOf(wanted.subject)}/versions/latest?verbose=true`
+    const answer = await this.#ask({ method: 'POST', path, body: bodyOf(wanted), signal })
+    if (isAbsent(answer)) return null
+    const { is_compatible: fits, messages } = taken(answer, verdictAnswer)
+    return fits ? null : messages?.join('; ') || 'it does not read what the one before it wrote'
+  }
+
+  /** Null: the subject does not have the schema. */
+  async #find(wanted: SubjectSchema, signal?: AbortSignal): Promise<RegisteredSchema | null> {
+    const path = pathOf(wanted.subject)
+    const answer = await this.#ask({ method: 'POST', path, body: bodyOf(wanted), signal })
+    if (isAbsent(answer)) return null
+    const { id, version } = taken(answer, versionAnswer)
+    return { id, version, url: `${this.#base}${path}/versions/${version}` }
   }
 
   async #hasVersions(subject: string, signal?: AbortSignal): Promise<boolean> {
@@ -144,13 +172,8 @@ const bodyOf = ({ type, schema }: SubjectSchema): object =>
   type === 'AVRO' ? { schema } : { schema, schemaType: type }
 
 /** The body of a good answer; else the problem that the answer is. */
-function taken<Shape extends z.ZodType>(
-  answer: RegistryAnswer,
-  shape: Shape,
-  wanted?: SubjectSchema,
-): z.output<Shape> {
+function taken<Shape extends z.ZodType>(answer: RegistryAnswer, shape: Shape): z.output<Shape> {
   const { status, body } = answer
-  if (status === 409 && wanted !== undefined) throw incompatible(wanted, reasonOf(body) ?? 'it says no more')
   if (status === 422) {
     const reason = reasonOf(body) ?? 'it says no more'
     throw new ProblemError('schema_unusable', `The schema registry does not take the schema: ${reason}`)

@@ -99,6 +99,14 @@ export interface WireEventType extends EventTypeSetting {
   updated_at: string
 }
 
+/** The answer of `PUT /v1/event-types/{name}?dry_run=true`. */
+export interface WireEventTypeDryRun {
+  dry_run: true
+  name: string
+  subject: string
+  outcome: 'new' | 'changed' | 'same'
+}
+
 export interface WireValidation {
   valid: boolean
   /** What the schema does not take, by its place in `data`; at most 100. */

@@ -62,6 +62,7 @@ export {
   type TypeSchema,
   validateDataSchema,
   type WireEventType,
+  type WireEventTypeDryRun,
   type WireValidation,
   withoutParameters,
 } from './event-type.ts'

@@ -211,6 +211,17 @@ export {
   rotateKey,
   validKeys,
 } from './queries/keys.ts'
+export {
+  deleteEventType,
+  type EventTypeRecord,
+  goneEventTypeRevision,
+  listEventTypes,
+  newerBuildLives,
+  readEventTypes,
+  type RegisteredVersion,
+  writeEventTypes,
+  type WrittenEventType,
+} from './queries/event-types.ts'
 export { sweepEndedWaits } from './queries/sweep-ended-waits.ts'
 export type { TaskSeed } from './queries/task-seed.ts'
 export { timeOutRuns } from './queries/time-out-runs.ts'

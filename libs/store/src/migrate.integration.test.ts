@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { migrate, openStore, schemaVersion, type Store } from './index.ts'
 import { migrationsExpected } from './migrate.ts'
 import { apiKeys, audit } from './schema/api-keys.ts'
+import { eventTypes } from './schema/event-types.ts'
 import { runIds, runNotes, runs, steps } from './schema/runs.ts'
 import { streamBindings } from './schema/stream-bindings.ts'
 import {
@@ -43,7 +44,7 @@ const tables: PgTable[] = [
     decisions,
     deadLetters,
   ],
-  [workers, instances, apiKeys, audit, streamBindings],
+  [workers, instances, apiKeys, audit, streamBindings, eventTypes],
   [waits, responses, correlatorCursors, waitedStreams, projections, latestResponses],
 ].flat()
 

@@ -7,7 +7,7 @@ import { ensurePartitions } from './partitions.ts'
 /** Beside `src` and beside `dist`: found from the source and from the compiled package. */
 const migrationsFolder = new URL('../migrations/', import.meta.url)
 /** How many migrations there are. Asserted, so that a package that lost one does not start on half a schema. */
-export const migrationsExpected = 6
+export const migrationsExpected = 7
 /** Any fixed number: one migrator at a time in a database. */
 const migrationsLock = 7_216_001
 

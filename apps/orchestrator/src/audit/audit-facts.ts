@@ -1,6 +1,15 @@
 import { limits, parseRunId } from '@headrace/schemas'
-import { findStreamBinding, getKey, getRun, getTrigger, getWorkflow, type Store } from '@headrace/store'
+import {
+  findStreamBinding,
+  getKey,
+  getRun,
+  getTrigger,
+  getWorkflow,
+  readEventTypes,
+  type Store,
+} from '@headrace/store'
 import { wireKey } from '../keys/issue-key.ts'
+import { eventTypeValue } from '../streams/setting-source.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 type Params = Readonly<Record<string, string>>
@@ -47,6 +56,14 @@ const facts: readonly AuditFacts[] = [
     async before(store, { stream = '' }) {
       const binding = await findStreamBinding(store.general, stream)
       return binding === null ? null : { ...binding.rule, revision: binding.revision }
+    },
+    after: (told) => told,
+  },
+  {
+    below: '/v1/event-types',
+    async before(store, { name = '' }) {
+      const [type] = await readEventTypes(store, [name])
+      return type === undefined ? null : { ...eventTypeValue(type) }
     },
     after: (told) => told,
   },

@@ -34,7 +34,11 @@ export async function request<Body = unknown>(
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   })
   const text = await response.text()
-  return { status: response.status, headers: response.headers, body: JSON.parse(text) as Body }
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: (text === '' ? null : JSON.parse(text)) as Body,
+  }
 }
 
 export const workflowOf = (id: string, pattern?: string, queue = 'default'): WorkflowDefinition => ({

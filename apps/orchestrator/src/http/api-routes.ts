@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { ApiContext } from '../context.ts'
 import { auditRoute } from './audit-route.ts'
 import { deadLetterRoutes } from './dead-letter-routes.ts'
+import { eventTypeRoutes } from './event-type-routes.ts'
 import { explainRoute } from './explain-route.ts'
 import { keyRoutes } from './key-routes.ts'
 import { resourceRoutes } from './resource-routes.ts'
@@ -24,6 +25,7 @@ export function apiRoutes(app: FastifyInstance, context: ApiContext): void {
   deadLetterRoutes(app, context)
   explainRoute(app, context)
   streamRoutes(app, context)
+  eventTypeRoutes(app, context)
   workflowRoutes(app, context)
   resourceRoutes(app, context)
   keyRoutes(app, context)

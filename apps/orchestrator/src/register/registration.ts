@@ -3,7 +3,7 @@ import {
   type FieldFault,
   ProblemError,
   type RegisterReply,
-  type RegisterRequest,
+  type WorkerRegistration,
   type WorkflowDefinition,
 } from '@headrace/schemas'
 import type { Logger } from '@headrace/service'
@@ -17,6 +17,7 @@ import {
   type Store,
   type TaskSeed,
 } from '@headrace/store'
+import type { EventTypes } from '../event-types/event-types.ts'
 import type { KnownBindings } from '../streams/known-bindings.ts'
 import { refuseExpressions } from './expressions.ts'
 import { ensureRegistrationTopics, streamEnds } from './topics.ts'
@@ -24,10 +25,10 @@ import { ensureRegistrationTopics, streamEnds } from './topics.ts'
 /** `POST /v1/worker/register`: what a worker can run becomes known, and its triggers begin. */
 export interface Registration {
   /**
-   * Throws `registration_conflict`, `invalid_field` where an expression is none, `too_many_streams`, and `kafka_unavailable` when the ends of the streams cannot be
+   * Throws what {@link EventTypes.register} throws, `registration_conflict`, `invalid_field` where an expression is none, `too_many_streams`, and `kafka_unavailable` when the ends of the streams cannot be
    * taken: a trigger that began somewhere else than at its registration would miss events, or start runs for old ones.
    */
-  register(request: RegisterRequest): Promise<RegisterReply>
+  register(request: WorkerRegistration): Promise<RegisterReply>
   /**
    * Makes the set of a build count that was registered before, now that no newer one has a living worker. Where it cannot
    * (Kafka is away, another app took one of its names) it says so and leaves all as it is.
@@ -41,6 +42,7 @@ export interface RegistrationOptions {
   log: Logger
   prefix: string
   known: KnownBindings
+  eventTypes: Pick<EventTypes, 'register'>
   brokers: string[]
   streamPartitions: number
   taskPartitions: number
@@ -53,6 +55,8 @@ export interface RegistrationOptions {
 /** Workers beat this often, and leave their group when nobody answers for the lease. */
 export const HEARTBEAT_MS = 2_000
 export const LEASE_MS = 6_000
+/** Of the 15 s that a worker waits for its registration, what the schema registry may take for its event types. */
+const EVENT_TYPES_MS_MAX = 10_000
 
 export function createRegistration(options: RegistrationOptions): Registration {
   const { store, broker, known, log, prefix } = options
@@ -72,6 +76,8 @@ export function createRegistration(options: RegistrationOptions): Registration {
     async register(request) {
       refuseDoubles(request.workflows)
       refuseExpressions(request.workflows)
+      // Before anything of it is done: with an event type that is refused the worker is.
+      const warnings = await options.eventTypes.register(request, AbortSignal.timeout(EVENT_TYPES_MS_MAX))
       await known.refresh()
       await ensureRegistrationTopics({ ...options, streams: known.streams }, request)
       const outcome = await registerApp(store, {
@@ -114,12 +120,13 @@ export function createRegistration(options: RegistrationOptions): Registration {
         group_id: `${prefix}.workers.${request.queue}`,
         heartbeat_ms: HEARTBEAT_MS,
         lease_ms: LEASE_MS,
+        ...(warnings.length === 0 ? {} : { warnings }),
       }
     },
   }
 }
 
-const workerOf = ({ worker_id: id, workflows, ...request }: RegisterRequest): NewWorker => ({
+const workerOf = ({ worker_id: id, workflows, ...request }: WorkerRegistration): NewWorker => ({
   id,
   app: request.app,
   build: request.build,
@@ -132,7 +139,7 @@ const workerOf = ({ worker_id: id, workflows, ...request }: RegisterRequest): Ne
 
 /** Ids that belong to another app: whose workers would run them is not to be decided by who came last. */
 function conflictProblem(
-  { workflows }: RegisterRequest,
+  { workflows }: WorkerRegistration,
   conflicts: readonly RegistrationConflict[],
 ): ProblemError {
   return ProblemError.fromFaults(

@@ -64,7 +64,8 @@ export function createConfigRepair(options: ConfigSettingsOptions): Duty {
 async function differences(source: SettingSource, written: ReadonlyMap<string, Setting>): Promise<Setting[]> {
   const standing = await source.list()
   const names = new Set(standing.map(({ name }) => name))
-  const stale = standing.filter(({ name, revision }) => written.get(name)?.revision !== revision)
+  const differ = standing.filter(({ name, revision }) => written.get(name)?.revision !== revision)
+  const stale = differ.length === 0 ? [] : await source.read(differ.map(({ name }) => name))
   const left = [...written.values()].filter(({ name, value }) => value !== null && !names.has(name))
   const deleted: Setting[] = []
   for (const { kind, name } of left) {

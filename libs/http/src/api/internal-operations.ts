@@ -23,6 +23,15 @@ const registered: z.ZodType<RegisterReply> = z.object({
   group_id: text,
   heartbeat_ms: z.int(),
   lease_ms: z.int(),
+  warnings: z
+    .array(
+      z.object({
+        name: text,
+        code: z.enum(['event_type_not_registered', 'event_type_differs']),
+        detail: text,
+      }),
+    )
+    .exactOptional(),
 })
 const beaten: z.ZodType<HeartbeatReply> = z.object({
   status: z.enum(['ok', 'unknown_worker']),
@@ -54,7 +63,18 @@ export const internalOperations: Operations = {
     summary: 'A worker says what it is and runs',
     body: json(registerRequestSchema),
     answers: { 200: answer('Where its tasks are', registered) },
-    problems: ['unsupported_protocol', 'registration_conflict', 'invalid_pattern', 'kafka_unavailable'],
+    problems: [
+      'unsupported_protocol',
+      'registration_conflict',
+      'invalid_pattern',
+      'event_type_exists',
+      'schema_unusable',
+      'schema_incompatible',
+      'schema_registry_unavailable',
+      'too_many_event_types',
+      'overloaded',
+      'kafka_unavailable',
+    ],
   },
   'POST /v1/worker/heartbeat': {
     ...worker,

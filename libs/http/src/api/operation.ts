@@ -9,6 +9,7 @@ type ApiApp = 'gateway' | 'orchestrator'
 export const apiTags = {
   events: 'What happened: published, listed, followed, explained',
   streams: 'Where events are kept',
+  'event types': 'Which schema the data of which topics has',
   workflows: 'What workers have registered',
   triggers: 'Which events start which workflow, and how far each has read',
   runs: 'Executions of workflows',

@@ -1,3 +1,4 @@
+import { eventTypeOperations } from './event-type-operations.ts'
 import { eventOperations } from './event-operations.ts'
 import { internalOperations } from './internal-operations.ts'
 import { keyOperations } from './key-operations.ts'
@@ -15,6 +16,7 @@ import { triggerOperations } from './trigger-operations.ts'
 export const operations: Operations = {
   ...eventOperations,
   ...streamOperations,
+  ...eventTypeOperations,
   ...triggerOperations,
   ...runOperations,
   ...operatorOperations,
