@@ -61,6 +61,8 @@ test('a request of which some events could not be written writes the others once
       log: silentLogger,
     }),
     catalog,
+    rules: { types: { of: () => null }, isFramed: false, bindingOf: () => null },
+    whenKnown: () => null,
     metrics: orchestratorMetrics(createMetrics()),
     activity: {},
   })

@@ -1,3 +1,4 @@
+export type { DataFault } from './encode/avro-out.ts'
 export { compileTypeSchema, type EventTypeCheck, type WriteData } from './encode/event-type-check.ts'
 export { EventTypeChecks, type KnownEventType } from './encode/event-type-checks.ts'
 export { framesOf } from './framed-values.ts'

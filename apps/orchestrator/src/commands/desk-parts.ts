@@ -30,7 +30,7 @@ export function deskOf({
   waiting,
   deadLetters,
 }: DeskPartsOptions): CommandDesk {
-  const { store, broker, events, prefix, known, log, clock, serverClock } = api
+  const { store, broker, events, prefix, known, knownTypes, log, clock, serverClock } = api
   const { streams: catalog } = known
   const { timers, selfRead, looks, pending } = waiting
   const queues = createWorkerQueues(store)
@@ -46,7 +46,22 @@ export function deskOf({
   })
   const metrics = counts
   const producer = broker.producer({ onProducerRecreated: () => metrics.producersRecreated.inc() })
-  const publisher = createPublisher({ store, producer, streams, catalog, metrics, activity, log, clock })
+  const publisher = createPublisher({
+    store,
+    producer,
+    streams,
+    catalog,
+    rules: {
+      types: knownTypes.checks,
+      isFramed: config.schemaRegistry !== null,
+      bindingOf: (stream) => catalog.bindingOf(stream),
+    },
+    whenKnown: () => knownTypes.whenKnown(),
+    metrics,
+    activity,
+    log,
+    clock,
+  })
   const lookbackMs = limits.lookbackMsDefault
   return createCommandDesk({
     store,

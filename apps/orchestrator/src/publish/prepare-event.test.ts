@@ -1,4 +1,5 @@
 import { limits, type PublishCommand } from '@headrace/schemas'
+import { EventTypeChecks } from '@headrace/registry'
 import { describe, expect, test } from 'vitest'
 import { prepareEvent } from './prepare-event.ts'
 
@@ -14,9 +15,11 @@ const command = (more: Partial<PublishCommand> = {}): PublishCommand => ({
   event_key: null,
   ...more,
 })
+const types = new EventTypeChecks()
+const rules = { types, isFramed: true, bindingOf: () => null }
 const now = Date.parse('2026-11-23T12:00:00.000Z')
 const prepare = (more: Partial<PublishCommand> = {}, traceparent: string | null = null) =>
-  prepareEvent(command(more), { traceparent, now })
+  prepareEvent(command(more), { traceparent, now, rules })
 
 test('an event of a run names the run and the step, and is marked so that a second one is recognised', () => {
   const traceparent = `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`
@@ -39,6 +42,7 @@ test('an event of a run names the run and the step, and is marked so that a seco
         'headrace-dedup': '1',
       },
     },
+    unfit: null,
   })
 })
 
@@ -73,4 +77,30 @@ describe('what the gateway would refuse is refused, with its code', () => {
   ])('%s', (_what, more, code) => {
     expect(prepare(more)).toMatchObject({ kind: 'refused', code })
   })
+})
+
+test('data is held to its event type: framed where it fits, refused by enforce, written as JSON and told by warn', () => {
+  const type = (mode: 'enforce' | 'warn') => ({
+    revision: mode === 'warn' ? 2 : 1,
+    type: {
+      name: 'requests._',
+      pattern: 'requests/*',
+      mode,
+      schema_type: 'json' as const,
+      schema: { type: 'object', required: ['action'] },
+      schema_id: 7,
+      subject: 's',
+      dataschema: 'http://registry/subjects/s/versions/1',
+    },
+  })
+  types.set([type('enforce')])
+  const fits = prepare()
+  expect('record' in fits && fits.record.value.toString()).toBe('\0\0\0\0\x07{"action":"process"}')
+  expect(prepare({ data: '{}' })).toEqual({
+    kind: 'refused',
+    code: 'schema_invalid',
+    detail: '/data/action: is required',
+  })
+  types.set([type('warn')])
+  expect(prepare({ data: '{}' })).toMatchObject({ record: { value: '{}' }, unfit: 'requests._' })
 })

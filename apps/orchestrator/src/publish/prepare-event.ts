@@ -1,6 +1,8 @@
-import { encodedBytes, encodeEvent, type KafkaEvent } from '@headrace/core'
+import { encodedBytes, encodeEvent, type KafkaEvent, takesFrames } from '@headrace/core'
+import type { DataFault, EventTypeChecks } from '@headrace/registry'
 import {
   type CommandReply,
+  type FieldFault,
   faultsOf,
   limits,
   parseExactJson,
@@ -8,6 +10,7 @@ import {
   type PublishCommand,
   publishEventSchema,
   type PublishEvent,
+  type StreamBinding,
   streamOf,
 } from '@headrace/schemas'
 
@@ -18,7 +21,17 @@ export interface PreparedEvent {
   id: string
   topic: string
   stream: string
-  record: KafkaEvent
+  record: KafkaEvent<string | Buffer>
+  /** The event type with the mode `warn` that its data does not fit; null: it fits, or is not checked. */
+  unfit: string | null
+}
+
+/** What data is checked by, and how it is written. */
+export interface DataRules {
+  types: Pick<EventTypeChecks, 'of'>
+  /** Whether what fits is framed where its stream takes that: a schema registry is configured. */
+  isFramed: boolean
+  bindingOf: (stream: string) => StreamBinding | null
 }
 
 /** Whose events runs publish; nobody else's can begin with `headrace:`. */
@@ -30,12 +43,12 @@ const RUN_SOURCE = 'headrace:run'
  */
 export function prepareEvent(
   command: PublishCommand,
-  { traceparent, now }: { traceparent: string | null; now: number },
+  { traceparent, now, rules }: { traceparent: string | null; now: number; rules: DataRules },
 ): PreparedEvent | Refusal {
   const event = validEvent(command)
   if ('kind' in event) return event
   const id = `${command.run_id}/${command.key}`
-  const record = encodeEvent({
+  const record: KafkaEvent<string | Buffer> = encodeEvent({
     id,
     source: RUN_SOURCE,
     topic: event.topic,
@@ -46,12 +59,28 @@ export function prepareEvent(
     traceparent,
     dedup: true,
   })
+  const stream = streamOf(event.topic)
+  const check = rules.types.of(event.topic)
+  const isFramed =
+    check !== null &&
+    rules.isFramed &&
+    takesFrames(rules.bindingOf(stream)?.rule ?? null, check.type.schema_type)
+  const faults = check?.write(record, { data: event.data, isFramed }) ?? []
+  if (faults.length > 0 && check?.type.mode === 'enforce') return invalid(faults)
   const bytes = encodedBytes(record)
   if (bytes > limits.eventBytesMax) {
     const detail = `the event is ${bytes} bytes as it is written, at most ${limits.eventBytesMax} are possible; send large content by reference`
     return { kind: 'refused', code: 'event_too_large', detail }
   }
-  return { id, topic: event.topic, stream: streamOf(event.topic), record }
+  const unfit = faults.length > 0 ? (check?.type.name ?? null) : null
+  return { id, topic: event.topic, stream, record, unfit }
+}
+
+function invalid(faults: readonly DataFault[]): Refusal {
+  const errors = faults.map(({ pointer, detail }): FieldFault => {
+    return { pointer: `/data${pointer}`, code: 'schema_invalid', detail }
+  })
+  return { kind: 'refused', code: 'schema_invalid', detail: ProblemError.fromFaults(errors).message }
 }
 
 function validEvent({ topic, event_type, data, event_key }: PublishCommand): PublishEvent | Refusal {

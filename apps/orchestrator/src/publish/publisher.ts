@@ -4,7 +4,7 @@ import { limited, type Logger } from '@headrace/service'
 import { classify, type HeldRun, runsHeld, type Store } from '@headrace/store'
 import { createGatherer } from '../commands/gatherer.ts'
 import { answerWithin, WORKER_ANSWER_MS } from '../http/answer-within.ts'
-import { prepareEvent } from './prepare-event.ts'
+import { type DataRules, prepareEvent } from './prepare-event.ts'
 import { type Fate, replied, sendEvent, type SendEventParts } from './send-event.ts'
 
 /**
@@ -32,6 +32,9 @@ export interface Publisher {
 
 export interface PublisherOptions extends SendEventParts {
   store: Store
+  rules: DataRules
+  /** Resolves when the event types were read, once; null: they were. */
+  whenKnown: () => Promise<void> | null
   log: Logger
 }
 
@@ -54,6 +57,7 @@ class GatheringPublisher implements Publisher {
   readonly #options: PublisherOptions
   readonly #held
   readonly #failures: Pick<Logger, 'warn'>
+  readonly #unfit: Pick<Logger, 'warn'>
   /** P3. By worker, run, epoch and key. */
   readonly #written = new Map<string, PublishedEvent>()
   readonly #inFlight = new Set<Promise<unknown>>()
@@ -62,6 +66,7 @@ class GatheringPublisher implements Publisher {
     const { store, log, clock } = options
     this.#options = options
     this.#failures = limited(log, 'publish.failed', SAY_EVERY_MS, clock)
+    this.#unfit = limited(log, 'publish.unfit', SAY_EVERY_MS, clock)
     this.#held = createGatherer<{ runId: string; epoch: number; workerId: string }, HeldRun | null>({
       batchMax: HELD_BATCH_MAX,
       waitingMax: HELD_WAITING_MAX,
@@ -97,6 +102,7 @@ class GatheringPublisher implements Publisher {
   ): Promise<CommandReply[]> {
     this.#refuseFlood()
     const runs = await this.#runsHeld(workerId, commands, withdrawn)
+    await this.#rulesKnown()
     const fates = await Promise.all(
       commands.map(async (command, index) => await this.#publish(workerId, command, runs[index] ?? null)),
     )
@@ -111,6 +117,12 @@ class GatheringPublisher implements Publisher {
     if (failed !== undefined) throw this.#failed(failed.problem)
     for (const command of commands) this.#written.delete(nameOf(workerId, command))
     return fates.map((fate) => (fate.kind === 'reply' ? fate.reply : LOST))
+  }
+
+  /** Right after the start: nothing is written that was not checked. */
+  async #rulesKnown(): Promise<void> {
+    const known = this.#options.whenKnown()
+    if (known !== null) await answerWithin(this.#options.clock, WORKER_ANSWER_MS, async () => await known)
   }
 
   /** P1 */
@@ -133,14 +145,24 @@ class GatheringPublisher implements Publisher {
     const before = this.#written.get(name)
     if (before !== undefined) return replied({ kind: 'published', event: before })
     const traceparent = command.traceparent ?? run.traceparent
-    const prepared = prepareEvent(command, { traceparent, now: this.#options.clock.now() })
+    const { clock, rules } = this.#options
+    const prepared = prepareEvent(command, { traceparent, now: clock.now(), rules })
     if ('kind' in prepared) return replied(prepared)
+    if (prepared.unfit !== null) this.#sayUnfit(prepared.unfit)
     const fate = await sendEvent(this.#options, prepared)
     if (fate.kind === 'reply' && fate.reply.kind === 'published') {
       if (this.#written.size >= WRITTEN_KEPT_MAX) this.#written.clear()
       this.#written.set(name, fate.reply.event)
     }
     return fate
+  }
+
+  /** Without the data, and without what of it does not fit. */
+  #sayUnfit(eventType: string): void {
+    this.#unfit.warn(
+      { event: 'publish.unfit', code: 'schema_invalid', event_type: eventType },
+      'an event of a run does not fit its event type, whose mode is warn: it is written all the same',
+    )
   }
 
   #failed(problem: ProblemError): ProblemError {
