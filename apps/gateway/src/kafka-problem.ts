@@ -10,11 +10,7 @@ export function problemOfKafka(error: unknown): ProblemError | null {
     case 'unknown_partition':
       return new ProblemError('event_not_found', 'The stream has no such partition', { cause: error })
     case 'topics_missing':
-      return new ProblemError(
-        'stream_not_found',
-        `${error.message} (HEADRACE_KAFKA_TOPICS); make them on the cluster, then try again`,
-        { cause: error },
-      )
+      return new ProblemError('stream_not_found', error.message, { cause: error })
     default:
       return new ProblemError(
         error.retryable ? 'kafka_unavailable' : 'refused_by_kafka',

@@ -51,15 +51,14 @@ export {
   type SettingProblem,
 } from './security/security-settings.ts'
 export {
-  aclCommand,
   KAFKA_PARTS,
   type KafkaPart,
   kafkaPlan,
   type KafkaPlan,
   type KafkaPlanOptions,
   type PlannedAcl,
-  topicCommand,
 } from './topics/kafka-plan.ts'
+export { aclCommand, topicCommand } from './topics/topic-commands.ts'
 export { murmur2, partitionFor } from './topics/partition-for.ts'
 export {
   createStreamDirectory,

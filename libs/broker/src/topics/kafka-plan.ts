@@ -113,19 +113,3 @@ const groupGrants = ({ prefix, queues }: KafkaPlanOptions): Grant[] => [
   ['orchestrator', `${prefix}.orchestrator`, ['Read']],
   ...queues.map((queue): Grant => ['worker', `${prefix}.workers.${queue}`, ['Read']]),
 ]
-
-/** How a plan's commands reach the cluster: the arguments that each of Kafka's own tools takes. */
-const REACH = '--bootstrap-server "$BOOTSTRAP" --command-config admin.properties'
-
-/** Makes one topic as the plan wants it. */
-export function topicCommand({ name, partitions, config }: WantedTopic, replicationFactor: number): string {
-  const settings = Object.entries(config).map(([key, value]) => ` --config ${key}=${value}`)
-  const copies = replicationFactor < 1 ? '' : ` --replication-factor ${replicationFactor}`
-  return `kafka-topics ${REACH} --create --if-not-exists --topic ${name} --partitions ${partitions}${copies}${settings.join('')}`
-}
-
-export function aclCommand({ principal, resource, name, pattern, operations }: PlannedAcl): string {
-  const allowed = operations.map((operation) => ` --operation ${operation}`).join('')
-  const prefixed = pattern === 'prefixed' ? ' --resource-pattern-type prefixed' : ''
-  return `kafka-acls ${REACH} --add --allow-principal '${principal}'${allowed} --${resource} ${name}${prefixed}`
-}

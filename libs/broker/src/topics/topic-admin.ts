@@ -3,6 +3,7 @@ import type { BrokerLogger, TopicSettings } from '../broker-config.ts'
 import { BrokerError, KAFKA, kafkaError } from '../broker-error.ts'
 import type { Cluster, TopicView } from '../wire/cluster.ts'
 import { unknownTopic, withLeaders } from '../wire/partition-leader.ts'
+import { configCommand, PLAN_HINT } from './topic-commands.ts'
 import type { TopicPlan } from './topic-plan.ts'
 
 /** What production wants of every topic; less is said, not refused: one broker is enough to develop. */
@@ -116,10 +117,8 @@ class Admin implements TopicAdmin {
       const names = missing.map(({ name }) => name).join(', ')
       throw new BrokerError(
         'topics_missing',
-        `these Kafka topics are missing and may not be created here: ${names}`,
-        {
-          retryable: false,
-        },
+        `these Kafka topics are missing, and HEADRACE_KAFKA_TOPICS=verify forbids to make them here: ${names}; ${PLAN_HINT}`,
+        { retryable: false },
       )
     }
     const created = await this.#create(missing)
@@ -346,7 +345,7 @@ function differencesOf(
   for (const [name, value] of Object.entries(wanted.config)) {
     const actual = now?.get(name)?.value
     if (actual === undefined || sameSetting(actual, value)) continue
-    const message = `topic ${topic} has ${name}=${actual}, Headrace wants ${value}`
+    const message = `topic ${topic} has ${name}=${actual}, Headrace wants ${value}: ${configCommand(topic, name, value)}`
     warnings.push({ code: 'topic_config_differs', topic, message })
   }
   return warnings
