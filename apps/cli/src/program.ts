@@ -97,6 +97,24 @@ keys
   .description('End an API key, for good.')
   .action(async (id: string) => await (await import('./keys.ts')).revokeKeyCommand(process.env, id))
 
+const schemas = program
+  .command('schemas')
+  .description('Event types of a program, in CI. Settings: HEADRACE_URL, HEADRACE_API_KEY.')
+
+schemas
+  .command('push <module>')
+  .description('Register the event types that a module exports; exit with 1 when one is refused.')
+  .action(
+    async (module: string) => await (await import('./schemas.ts')).runSchemas(process.env, 'push', module),
+  )
+
+schemas
+  .command('check <module>')
+  .description('Change nothing; exit with 1 when one is not there or differs.')
+  .action(
+    async (module: string) => await (await import('./schemas.ts')).runSchemas(process.env, 'check', module),
+  )
+
 const several = (each: string, all: string[]): string[] => [...all, each]
 
 program

@@ -25,7 +25,7 @@ const joins = ['anyOf', 'oneOf', 'if', 'not', 'dependencies', 'dependentSchemas'
 /** What says itself which further properties there may be, or makes draft-07 pass over what stands beside it. */
 const says = ['additionalProperties', 'patternProperties', 'unevaluatedProperties', '$ref'] as const
 
-export const isSchemaObject = (value: unknown): value is JsonSchema =>
+const isSchemaObject = (value: unknown): value is JsonSchema =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** With `map` applied to what stands below, conditions left out. */

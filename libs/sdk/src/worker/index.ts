@@ -2,5 +2,5 @@
 export { Worker } from './worker.ts'
 export type { WorkerOptions } from './settings.ts'
 export type { Logger } from '../run/run-host.ts'
-export { eventTypesOf } from '../event-type/event-types.ts'
-export { type AnyEventDefinition, isEventDefinition } from '../workflow/define-event.ts'
+export { type EventTypes, eventTypesOf } from '../event-type/event-types.ts'
+export { isEventDefinition } from '../workflow/define-event.ts'
