@@ -190,6 +190,10 @@ function notFound(request: FastifyRequest, paths: PathMethods): ProblemError {
   )
 }
 
+/** Absent where the caller has no trace. */
+const traceIdOf = (traceparent: unknown): string | undefined =>
+  typeof traceparent === 'string' ? /^[0-9a-f]{2}-([0-9a-f]{32})-/.exec(traceparent)?.[1] : undefined
+
 function problemOf(
   error: unknown,
   request: FastifyRequest,
@@ -203,6 +207,7 @@ function problemOf(
       event: 'http.failed',
       code: codeOf(error),
       request_id: request.id,
+      trace_id: traceIdOf(request.headers['traceparent']),
       route: request.routeOptions.url,
       err: error,
     },

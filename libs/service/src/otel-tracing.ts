@@ -80,7 +80,6 @@ function begin(tracer: Tracer, name: string, { kind, parent, attributes, links =
   const { traceId, spanId, traceFlags } = span.spanContext()
   return {
     traceparent: `00-${traceId}-${spanId}-${(traceFlags & TraceFlags.SAMPLED).toString(16).padStart(2, '0')}`,
-    traceId,
     end: (end = {}) => endSpan(span, end),
   }
 }

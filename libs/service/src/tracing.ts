@@ -1,11 +1,5 @@
 import type { ServiceContext } from './service.ts'
 
-/** Where a span stands, as it travels. */
-export interface TraceContext {
-  /** W3C Trace Context. Its last field says whether the trace is sampled. */
-  readonly traceparent: string
-}
-
 export type SpanAttributes = Readonly<Record<string, string | number | boolean>>
 
 export interface NewSpan {
@@ -27,8 +21,9 @@ export interface SpanEnd {
 }
 
 /** A span that is not ended is not told of. */
-export interface TraceSpan extends TraceContext {
-  readonly traceId: string
+export interface TraceSpan {
+  /** Where it stands, as W3C Trace Context. The last field says whether the trace is sampled. */
+  readonly traceparent: string
   /** Once; a later end counts for nothing. */
   end(end?: SpanEnd): void
 }

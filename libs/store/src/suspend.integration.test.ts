@@ -323,3 +323,25 @@ describe('a run completes only on stored results', () => {
     ])
   })
 })
+
+test('the trace context that a worker leaves when it parks a run, or gives it back, is told to the next claim alone', async () => {
+  const leaves = (n: number) => `00-${'a'.repeat(32)}-${String(n).repeat(16)}-01`
+  const id = await claimed()
+  const claimedAt = async (epoch: number) => {
+    const claims = [{ runId: id, epoch, workerId: 'w1', wantInput: false }]
+    const [run] = await claimRuns(scene.store, { claims })
+    return [run?.epoch, run?.former_traceparent]
+  }
+  const leave = async (item: ReturnType<typeof suspendOf>, traceparent: string) => {
+    const command = { ...item.command, traceparent } as typeof item.command
+    const { replies } = await applyCommands(scene.store, [{ ...item, command }])
+    expect(replies).toEqual([{ kind: 'done' }])
+  }
+  await leave(suspendOf(id), leaves(1))
+  await answer(scene.store.general, id, 'it')
+  expect(await claimedAt(2)).toEqual([2, leaves(1)])
+  await leave(releaseOf(id, 2), leaves(2))
+  expect(await claimedAt(3)).toEqual([3, leaves(2)])
+  await applyCommands(scene.store, [releaseOf(id, 3)])
+  expect(await claimedAt(4)).toEqual([4, undefined])
+})

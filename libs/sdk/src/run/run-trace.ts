@@ -19,6 +19,38 @@ import type { Outcome } from './step-outcome.ts'
 /** What a span says of an error. */
 type Told = Pick<StoredError, 'name' | 'message' | 'stack'>
 
+/** A span, and what happens inside it. */
+class OpenSpan {
+  protected readonly span: Span
+  protected readonly context: Context
+
+  protected constructor(span: Span, parent: Context) {
+    this.span = span
+    this.context = trace.setSpan(parent, span)
+  }
+
+  /** What goes on with it elsewhere is told. Nothing where it is not recorded. */
+  get left(): { traceparent?: string } {
+    return this.span.isRecording() ? { traceparent: textOf(this.span.spanContext()) } : {}
+  }
+
+  /** Code that runs inside it: spans that it makes are children of this one. */
+  within<Result>(code: () => Result): Result {
+    return context.with(this.context, code)
+  }
+
+  retried(error: unknown, attempt: number, delayMs: number): void {
+    if (!this.span.isRecording()) return
+    const { name, message } = error instanceof Error ? error : { name: typeof error, message: String(error) }
+    this.span.addEvent('headrace.retry', {
+      'exception.type': name,
+      'exception.message': message,
+      'headrace.attempt': attempt,
+      'headrace.delay_ms': delayMs,
+    })
+  }
+}
+
 /**
  * The spans of one claim: `headrace.run`, and below it one `headrace.step` for each body that runs here. They are made by
  * the OpenTelemetry that the program has set up, in which its own spans are then children of them; without one nothing
@@ -27,14 +59,10 @@ type Told = Pick<StoredError, 'name' | 'message' | 'stack'>
  * The trace is that of the run. A wait ends the span: what goes on afterwards is another one, perhaps a month later and
  * elsewhere, which links to the one before.
  */
-export class RunTrace {
-  readonly #span: Span
-  readonly #context: Context
-
+export class RunTrace extends OpenSpan {
   constructor(claimed: ClaimedRun, build: string) {
     const parent = contextOf(claimed.traceparent)
     const before = contextOf(claimed.former_traceparent ?? null)
-    const within = parent === null ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent)
     const attributes = {
       'headrace.run.id': claimed.run_id,
       'headrace.workflow': claimed.workflow,
@@ -42,94 +70,55 @@ export class RunTrace {
       'headrace.build': build,
     }
     const links = before === null ? [] : [{ context: before }]
-    this.#span = tracer().startSpan('headrace.run', { kind: SpanKind.CONSUMER, attributes, links }, within)
-    this.#context = trace.setSpan(ROOT_CONTEXT, this.#span)
+    const within = parent === null ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent)
+    super(
+      tracer().startSpan('headrace.run', { kind: SpanKind.CONSUMER, attributes, links }, within),
+      ROOT_CONTEXT,
+    )
   }
 
   /** Of the run's log lines; null where it has no trace. */
   get traceId(): string | null {
-    const own = this.#span.spanContext()
+    const own = this.span.spanContext()
     return isSpanContextValid(own) ? own.traceId : null
   }
 
-  /** What the run leaves behind for the span that goes on with it. Nothing where this one is not recorded. */
-  get left(): { traceparent?: string } {
-    return this.#span.isRecording() ? { traceparent: textOf(this.#span.spanContext()) } : {}
-  }
-
-  /** Runs the workflow's code as a child of this span. */
-  within<Result>(code: () => Result): Result {
-    return context.with(this.#context, code)
-  }
-
   step(key: string, kind: StepKind): StepTrace {
-    return new StepTrace(this.#context, { 'headrace.step.key': key, 'headrace.step.kind': kind })
+    return new StepTrace(this.context, { 'headrace.step.key': key, 'headrace.step.kind': kind })
   }
 
   /** A wait is registered; its answer may take any time, so it is no span. */
   waits(key: string, kind: StepKind): void {
-    this.#span.addEvent('headrace.wait', { 'headrace.step.key': key, 'headrace.step.kind': kind })
-  }
-
-  retried(error: unknown, attempt: number, delayMs: number): void {
-    addRetry(this.#span, error, attempt, delayMs)
+    this.span.addEvent('headrace.wait', { 'headrace.step.key': key, 'headrace.step.kind': kind })
   }
 
   failed(error: Told): void {
-    fail(this.#span, error)
+    fail(this.span, error)
   }
 
   end(how: RunEnd): void {
-    this.#span.setAttribute('headrace.run.end', how)
-    this.#span.end()
+    this.span.setAttribute('headrace.run.end', how)
+    this.span.end()
   }
 }
 
 /** A body from its first attempt to its result. */
-export class StepTrace {
-  readonly #span: Span
-  readonly #context: Context
-
+export class StepTrace extends OpenSpan {
   constructor(parent: Context, attributes: Record<string, string>) {
-    this.#span = tracer().startSpan('headrace.step', { kind: SpanKind.INTERNAL, attributes }, parent)
-    this.#context = trace.setSpan(parent, this.#span)
-  }
-
-  /** What is begun by this step elsewhere goes on with it. Nothing where this one is not recorded. */
-  get left(): { traceparent?: string } {
-    return this.#span.isRecording() ? { traceparent: textOf(this.#span.spanContext()) } : {}
-  }
-
-  within<Result>(code: () => Result): Result {
-    return context.with(this.#context, code)
-  }
-
-  retried(error: unknown, attempt: number, delayMs: number): void {
-    addRetry(this.#span, error, attempt, delayMs)
+    super(tracer().startSpan('headrace.step', { kind: SpanKind.INTERNAL, attributes }, parent), parent)
   }
 
   /** Null: it was interrupted, and has none. */
   end(outcome: Outcome | null): void {
-    if (this.#span.isRecording() && outcome !== null) {
-      this.#span.setAttribute('headrace.step.attempts', outcome.attempts)
-      if (outcome.error !== null) fail(this.#span, JSON.parse(outcome.error) as Told)
+    if (this.span.isRecording() && outcome !== null) {
+      this.span.setAttribute('headrace.step.attempts', outcome.attempts)
+      if (outcome.error !== null) fail(this.span, JSON.parse(outcome.error) as Told)
     }
-    this.#span.end()
+    this.span.end()
   }
 }
 
 const tracer = () => trace.getTracer('@headrace/sdk', sdkVersion)
-
-function addRetry(span: Span, error: unknown, attempt: number, delayMs: number): void {
-  if (!span.isRecording()) return
-  const { name, message } = error instanceof Error ? error : { name: typeof error, message: String(error) }
-  span.addEvent('headrace.retry', {
-    'exception.type': name,
-    'exception.message': message,
-    'headrace.attempt': attempt,
-    'headrace.delay_ms': delayMs,
-  })
-}
 
 function fail(span: Span, { name, message, stack }: Told): void {
   span.recordException({ name, message, ...(typeof stack === 'string' ? { stack } : {}) })
