@@ -241,6 +241,23 @@ test('a worker that comes back with an older schema changes nothing, and is told
   expect((await put('tax.paid', older)).body).toMatchObject({ version: 1, schema: older.schema })
 })
 
+test('while a newer build of its app lives, a worker changes no event type', async () => {
+  const types = ['a', 'b', 'c'].map((note) =>
+    typeOf('roll/on', schemaOf(['x'], [note]), { content_model: 'open' }),
+  )
+  const [first = [], second = [], third = []] = types.map((type) => [type])
+  await register(first, { app: 'roll', build: 'b1' })
+  await register(second, { app: 'roll', build: 'b2' })
+  await headrace.store.general.query(
+    `update workers set last_heartbeat_at = now() + interval '1 day' where app = 'roll' and build = 'b2'`,
+  )
+  const late = await register(third, { app: 'roll', build: 'b1' })
+  expect(late.body.warnings).toMatchObject([
+    { name: 'roll.on', code: 'event_type_differs', detail: expect.stringContaining('newer build') },
+  ])
+  expect((await get('roll.on')).body.schema).toEqual(second[0]?.schema)
+})
+
 test('where registering is not the workers’, or nobody’s, they are told of what differs', async () => {
   await put('ship.sent', typeOf('ship/sent', schemaOf(['a'])))
   const types = [typeOf('ship/sent', schemaOf(['a'], ['b'])), typeOf('ship/lost', schemaOf(['a']))]

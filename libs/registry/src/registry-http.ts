@@ -11,7 +11,7 @@ const ANSWER_BYTES_MAX = 16 * 1024 * 1024
 /** The registry's own codes of what it definitely does not have; any other 404 comes from something else at its address. */
 const NOT_THERE: readonly unknown[] = [40401, 40402, 40403, 40408]
 
-export interface RegistryRequest {
+interface RegistryRequest {
   readonly method: 'GET' | 'POST' | 'PUT'
   readonly path: string
   readonly body?: object

@@ -13,7 +13,7 @@ import {
 } from './registry-http.ts'
 
 /** What a new version of a subject is held to: it reads what the one before wrote, or nothing. */
-export type CompatibilityLevel = 'BACKWARD' | 'NONE'
+type CompatibilityLevel = 'BACKWARD' | 'NONE'
 
 export interface SubjectSchema {
   readonly subject: string
@@ -25,7 +25,7 @@ export interface SubjectSchema {
   readonly owned: boolean
 }
 
-export interface RegisteredSchema {
+interface RegisteredSchema {
   /** Of the schema, in the whole registry. */
   readonly id: number
   /** Of the subject. */
@@ -103,8 +103,8 @@ class Registry implements SchemaRegistry {
       if (registered !== null) return registered
       throw unavailable('does not have what it has just taken')
     } catch (error) {
-      if (changesLevel && before !== null)
-        await this.#setLevel(subject, before, signal).catch(() => undefined)
+      // Also when there is no time left for the rest.
+      if (changesLevel && before !== null) await this.#setLevel(subject, before).catch(() => undefined)
       throw error
     }
   }

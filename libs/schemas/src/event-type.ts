@@ -7,14 +7,14 @@ import { patternFault } from './topic.ts'
  * An event type: a pattern of topics whose events all have data of one schema. It is known by its name, which follows from
  * the pattern (docs/event-types.md).
  */
-export const schemaTypes = ['json', 'avro'] as const
+const schemaTypes = ['json', 'avro'] as const
 export type SchemaType = (typeof schemaTypes)[number]
 
 /** What is done with data that its schema does not take: nothing is looked at, it is said, or it is refused. */
-export const eventTypeModes = ['off', 'warn', 'enforce'] as const
+const eventTypeModes = ['off', 'warn', 'enforce'] as const
 export type EventTypeMode = (typeof eventTypeModes)[number]
 
-export const contentModels = ['closed', 'open'] as const
+const contentModels = ['closed', 'open'] as const
 export type ContentModel = (typeof contentModels)[number]
 
 /** A JSON Schema or an Avro schema, as JSON. */

@@ -27,7 +27,7 @@ type ByName = { Params: { name: string } }
 const listQuery = z.strictObject(pageParameters)
 const putQuery = z.strictObject({ dry_run: flagParameter })
 /** The registry is asked some six times for one schema, each time for 5 s at the most, and by then it is taken for away. */
-export const REGISTRY_MS_MAX = 12_000
+const REGISTRY_MS_MAX = 12_000
 
 /** `GET /v1/event-types`, `GET|PUT|DELETE /v1/event-types/{name}`, `POST …/validate`. */
 export function eventTypeRoutes(app: FastifyInstance, context: ApiContext): void {
