@@ -1,11 +1,7 @@
-import {
-  AclOperationTypes,
-  AclPermissionTypes,
-  AclResourceTypes,
-  Kafka,
-  logLevel,
-  ResourcePatternTypes,
-} from 'kafkajs'
+import kafkajs, { type AclOperationTypes as Operation, Kafka, logLevel } from 'kafkajs'
+
+// Node sees these names of a CommonJS module in its default export only.
+const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs
 
 /** As `kafka-acls --allow-principal … --operation …` has them. */
 export interface AllowedAcl {
@@ -37,7 +33,7 @@ function entriesOf({ principal, resource, name, pattern, operations }: AllowedAc
     host: '*',
     operation: AclOperationTypes[
       operation.replaceAll(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase() as keyof typeof AclOperationTypes
-    ] as unknown as AclOperationTypes,
+    ] as unknown as Operation,
     permissionType: AclPermissionTypes.ALLOW,
   }))
 }

@@ -1,4 +1,4 @@
-import { ConfigResourceTypes, Kafka, logLevel } from 'kafkajs'
+import kafkajs, { Kafka, logLevel } from 'kafkajs'
 import { eventually } from './eventually.ts'
 import { readTopic } from './read-topic.ts'
 
@@ -56,7 +56,7 @@ async function setBrokers(
 ): Promise<void> {
   const { brokers } = await admin.describeCluster()
   const resources = brokers.map(({ nodeId }) => ({
-    type: ConfigResourceTypes.BROKER,
+    type: kafkajs.ConfigResourceTypes.BROKER,
     name: String(nodeId),
     configEntries,
   }))
