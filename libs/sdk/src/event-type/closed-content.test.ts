@@ -54,6 +54,18 @@ describe('closed content', () => {
     })
   })
 
+  test.each([
+    ['$ref beside properties', object({ a: text }, { $ref: '#/definitions/Part' })],
+    ['dependencies alone', { dependencies: { a: { $ref: '#/definitions/Part' } } }],
+    ['a condition in a condition', { not: { not: { $ref: '#/definitions/Part' } } }],
+    ['a reference by a place in a list', { allOf: [{ $ref: '#/definitions/Part/anyOf/0' }] }],
+    ['a reference by a name of its own', { allOf: [{ $ref: '#part' }] }],
+    ['a reference that is malformed', { allOf: [{ $ref: '#/definitions/%' }] }],
+  ])('stays out of what is referred to from where it would be unsatisfiable: %s', (_what, schema) => {
+    const Part = object({ b: text }, { $id: '#part' })
+    expect(closeContent({ ...schema, definitions: { Part } })).toEqual({ ...schema, definitions: { Part } })
+  })
+
   test('ends for a schema that refers to itself', () => {
     const tree = object({ kids: { type: 'array', items: { $ref: '#' } } })
     expect(closeContent(tree)).toEqual({ ...tree, additionalProperties: false })

@@ -19,9 +19,18 @@ export function closeContent(root: JsonSchema): JsonSchema {
 const schemaLists = ['anyOf', 'oneOf', 'allOf', 'items', 'prefixItems'] as const
 const schemaMaps = ['properties', 'patternProperties', 'definitions', '$defs'] as const
 const schemas = ['items', 'additionalItems', 'additionalProperties'] as const
-const conditions = ['if', 'then', 'else', 'not', 'contains'] as const
-/** What joins further conditions to the `properties` beside it. */
-const joins = ['anyOf', 'oneOf', 'if', 'not', 'dependencies', 'dependentSchemas'] as const
+const conditions = [
+  'if',
+  'then',
+  'else',
+  'not',
+  'contains',
+  'propertyNames',
+  'dependencies',
+  'dependentSchemas',
+] as const
+/** What joins further conditions to the `properties` beside it; `$ref` does since draft 2019-09. */
+const joins = ['anyOf', 'oneOf', 'if', 'not', 'dependencies', 'dependentSchemas', '$ref'] as const
 /** What says itself which further properties there may be, or makes draft-07 pass over what stands beside it. */
 const says = ['additionalProperties', 'patternProperties', 'unevaluatedProperties', '$ref'] as const
 
@@ -74,24 +83,34 @@ function findOpen({ schema, root, open, seen }: Search): void {
   })
 }
 
-function keepOpen(schema: JsonSchema, root: JsonSchema, open: Set<JsonSchema>): void {
-  if (open.has(schema)) return
-  open.add(schema)
-  const target = referredBy(schema['$ref'], root)
-  if (target !== null) keepOpen(target, root, open)
-  copyWith(schema, (child) => {
-    keepOpen(child, root, open)
-    return child
-  })
+/** With whatever stands below and is referred to: all of it, so that no keyword is forgotten. */
+function keepOpen(value: unknown, root: JsonSchema, open: Set<JsonSchema>): void {
+  if (Array.isArray(value)) for (const item of value) keepOpen(item, root, open)
+  if (!isSchemaObject(value) || open.has(value)) return
+  open.add(value)
+  // What cannot be followed may lead anywhere: then nothing is closed.
+  for (const keyword of references)
+    if (typeof value[keyword] === 'string') keepOpen(referredBy(value[keyword], root) ?? root, root, open)
+  for (const child of Object.values(value)) keepOpen(child, root, open)
 }
 
-/** Where a `#/…` leads; null for one that leads elsewhere. */
-function referredBy(ref: unknown, root: JsonSchema): JsonSchema | null {
-  if (typeof ref !== 'string' || !/^#(\/|$)/.test(ref)) return null
+const references = ['$ref', '$dynamicRef', '$recursiveRef'] as const
+
+/** Where a `#/…` leads by names; null for one that leads elsewhere, or by another way. */
+function referredBy(ref: string, root: JsonSchema): JsonSchema | null {
+  if (!/^#(\/|$)/.test(ref)) return null
   let place: unknown = root
-  for (const part of ref.split('/').slice(1)) {
-    const name = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
-    place = isSchemaObject(place) ? place[name] : null
-  }
+  for (const part of ref.split('/').slice(1)) place = isSchemaObject(place) ? place[nameOf(part)] : null
   return isSchemaObject(place) ? place : null
+}
+
+/** A part of a JSON pointer in a URI (RFC 6901 §6); one that is malformed stands for itself. */
+function nameOf(part: string): string {
+  let name = part
+  try {
+    name = decodeURIComponent(part)
+  } catch {
+    // `%` that is no escape: no name of the schema is then found by it, or one that is spelt so.
+  }
+  return name.replaceAll('~1', '/').replaceAll('~0', '~')
 }
