@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { SECURITY_SETTINGS, securitySettings } from '@headrace/broker'
+import { securitySettings } from '@headrace/broker'
 import { parseGatewayConfig } from '@headrace/gateway'
 import { parseOrchestratorConfig } from '@headrace/orchestrator'
+import { registrySettings } from '@headrace/registry'
 import { KNOWN_SETTINGS } from '@headrace/service'
 import { REPOSITORY } from '@headrace/testing'
 import { parseTriggerServiceConfig } from '@headrace/trigger-service'
@@ -148,6 +149,12 @@ test.each([
   ['headrace', 'kafka.sasl.mechanism=oauthbearer,kafka.sasl.existingSecret=kafka', /tokenUrl/],
   ['headrace', 'kafka.tls.enabled=true,triggerService.autoscaling.mode=keda', /authenticationRef/],
   ['headrace', 'tracing.endpoint=collector:4317', /endpoint/],
+  ['headrace', 'schemaRegistry.url=registry:8081', /url/],
+  ['headrace', 'schemaRegistry.url=https://ann:secret@registry:8081', /url/],
+  ['headrace', 'schemaRegistry.existingSecret=registry', /existingSecret/],
+  ['headrace', 'schemaRegistry.url=https://registry:8081,schemaRegistry.tokenKey=token', /tokenKey/],
+  ['headrace', 'schemaRegistry.url=http://registry:8081,schemaRegistry.caSecret=ca', /caSecret/],
+  ['headrace', 'eventTypes.register=anyone', /register/],
   ['headrace-worker', 'kafka.sasl.mechanism=plain', /existingSecret/],
   ['headrace-worker', 'url=', /url/],
   ['headrace-worker', 'image.tag=', /tag|digest/],
@@ -197,28 +204,57 @@ test('those who make traces are told where the collector is, and what it wants o
   })
 })
 
+/** What the only container of an app is told, from whichever place; `from-a-secret` where a secret says it. */
+function toldTo({ spec }: Deployment, objects: KubernetesObject[]): Record<string, string> {
+  const own = spec.template.spec.containers[0]?.env ?? []
+  return {
+    ...settingsOf(objects),
+    ...Object.fromEntries(own.map(({ name, value }) => [name, value ?? 'from-a-secret'])),
+  }
+}
+
+/** The files that a secret's items are, where an app finds them. */
+function mountedFor({ spec }: Deployment): string[] {
+  const { volumes = [], containers } = spec.template.spec
+  return volumes.flatMap(({ name, secret }) => {
+    const mount = containers[0]?.volumeMounts?.find((one) => one.name === name)
+    return (secret?.items ?? []).map(({ path }) => `${mount?.mountPath}/${path}`)
+  })
+}
+
 test.each(charts)(
-  '%s: how a secured Kafka is spoken to is accepted, with its secrets in files',
+  '%s: how a secured Kafka and a secured registry are spoken to is accepted, with secrets in files',
   async (chart) => {
     const objects = await render(chart, { mode: 'secured' })
-    for (const { spec } of appsOf(objects)) {
-      const { volumes = [], containers } = spec.template.spec
-      const [{ env = [], volumeMounts = [] } = {}] = containers
-      const own = Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'from-a-secret']))
-      const told = { ...settingsOf(objects), ...own }
+    for (const app of appsOf(objects)) {
+      const told = toldTo(app, objects)
       expect(securitySettings(told).problems).toEqual([])
-      const files = SECURITY_SETTINGS.filter((name) => name.endsWith('_FILE')).flatMap(
-        (name) => told[name] ?? [],
-      )
+      const registry = registrySettings(told)
+      expect(registry.problems).toEqual([])
+      expect(registry.access !== null).toBe(chart === 'headrace')
+      const files = Object.entries(told).flatMap(([name, path]) => (name.endsWith('_FILE') ? [path] : []))
       expect(files.length).toBeGreaterThan(1)
-      const mounted = volumes.flatMap(({ name, secret }) => {
-        const mount = volumeMounts.find((one) => one.name === name)
-        return (secret?.items ?? []).map(({ path }) => `${mount?.mountPath}/${path}`)
-      })
-      expect(mounted).toEqual(expect.arrayContaining(files))
+      expect(mountedFor(app)).toEqual(expect.arrayContaining(files))
     }
   },
 )
+
+test('a registry that wants a token gets it from a file, and each app may reach it', async () => {
+  const objects = await render('headrace', { mode: 'hpa' })
+  for (const app of appsOf(objects)) {
+    const told = toldTo(app, objects)
+    expect(registrySettings(told)).toMatchObject({ access: expect.anything(), problems: [] })
+    expect(mountedFor(app)).toContain(told['HEADRACE_SCHEMA_REGISTRY_TOKEN_FILE'])
+  }
+  const policies = objects.filter(
+    ({ kind, spec }) => kind === 'NetworkPolicy' && JSON.stringify(spec).includes('8081'),
+  )
+  expect(policies.map(({ metadata }) => metadata.name).toSorted()).toEqual([
+    'release-headrace-gateway',
+    'release-headrace-orchestrator',
+    'release-headrace-trigger-service',
+  ])
+})
 
 test('no service and no route has a management port', async () => {
   for (const { mode } of modes.filter(({ chart }) => chart === 'headrace')) {

@@ -66,6 +66,7 @@ capabilities: { drop: [ALL] }
 # The service, not the pod: any orchestrator answers any worker, and this address outlives each of them.
 - { name: HEADRACE_ORCHESTRATOR_ADVERTISED_URL, value: {{ printf "http://%s-orchestrator.%s.svc:8082" $fullname .root.Release.Namespace }} }
 - { name: HEADRACE_MIGRATE, value: 'off' }
+- { name: HEADRACE_SCHEMA_REGISTER, value: {{ .root.Values.eventTypes.register }} }
 {{- else -}}
 - { name: HEADRACE_FLUSH_PROGRESS_INTERVAL, value: {{ .root.Values.triggerService.flushProgressInterval }} }
 - { name: HEADRACE_QUEUED_RUNS_MAX, value: {{ .root.Values.triggerService.queuedRunsMax | int | quote }} }
