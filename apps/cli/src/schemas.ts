@@ -39,8 +39,8 @@ interface Answer {
 
 /**
  * `headrace schemas push|check <module>`: the event types that a module exports, made, or compared by a dry run, which asks
- * a registry too. One line each; ends the process with 0, with 1 when one was refused or differs, with 2 when the settings
- * are wrong.
+ * a registry too. One line each; ends the process with 0, with 1 when one was refused or differs or when the module exports
+ * none (the wrong module, most likely), with 2 when the settings are wrong.
  */
 export async function runSchemas(env: Environment, action: 'push' | 'check', file: string): Promise<never> {
   return await runMain({

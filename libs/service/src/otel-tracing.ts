@@ -1,4 +1,6 @@
 import {
+  diag,
+  DiagLogLevel,
   type Link,
   ROOT_CONTEXT,
   type Span,
@@ -39,6 +41,7 @@ const SAY_EVERY_MS = 60_000
 const TRACESTATE_CHARACTERS_MAX = 512
 
 const NOT_SENT = { event: 'traces.not_sent', code: 'traces_not_sent' }
+const DIAGNOSTIC = { event: 'traces.diagnostic', code: 'traces_diagnostic' }
 
 const kinds = { server: SpanKind.SERVER, producer: SpanKind.PRODUCER, consumer: SpanKind.CONSUMER }
 
@@ -55,6 +58,7 @@ export interface CreateTracing {
  */
 export function createTracing({ service, log, clock }: CreateTracing): Tracing & { stop(): Promise<void> } {
   const said = limited(log, NOT_SENT.event, SAY_EVERY_MS, clock)
+  sayDiagnostics(limited(log, DIAGNOSTIC.event, SAY_EVERY_MS, clock))
   const own = resourceFromAttributes({ 'service.name': service, 'service.version': version })
   const provider = new BasicTracerProvider({
     resource: own.merge(detectResources({ detectors: [envDetector] })),
@@ -114,9 +118,25 @@ function remoteContext(traceparent: unknown, tracestate: unknown): SpanContext |
 
 /** Of the protocols that OTLP has over HTTP; protobuf is what collectors expect. */
 function otlpExporter(): SpanExporter {
-  const protocol =
-    process.env['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'] ?? process.env['OTEL_EXPORTER_OTLP_PROTOCOL']
-  return protocol?.trim() === 'http/json' ? new JsonExporter() : new ProtobufExporter()
+  // An empty variable is as good as none, says OpenTelemetry's specification.
+  const protocol = [
+    process.env['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'],
+    process.env['OTEL_EXPORTER_OTLP_PROTOCOL'],
+  ]
+    .map((value) => value?.trim() ?? '')
+    .find((value) => value !== '')
+  return protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter()
+}
+
+/**
+ * What OpenTelemetry says of itself: variables that it cannot read, spans dropped because its queue was full. It has one place for
+ * that in a process, where the app that began last is told.
+ */
+function sayDiagnostics(log: Logger): void {
+  const say = (level: 'warn' | 'error') => (detail: string) =>
+    log[level]({ ...DIAGNOSTIC, detail }, 'OpenTelemetry says so of its own work')
+  const logger = { error: say('error'), warn: say('warn'), info() {}, debug() {}, verbose() {} }
+  diag.setLogger(logger, { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true })
 }
 
 /** Says what was not sent, at most once a minute; the spans are gone, and whoever made them hears nothing of it. */

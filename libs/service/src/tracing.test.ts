@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { eventually } from '@headrace/testing'
 import { afterEach, expect, test, vi } from 'vitest'
 import { systemClock } from './clock.ts'
 import { createHealth } from './health.ts'
@@ -78,4 +79,24 @@ test('a collector that is away costs spans: nothing throws, a stop ends, and the
     tracing?.begin('it', { kind: 'server', parent: null, attributes: { n } }).end({ error: 'no' })
   for (const release of releases) await release()
   expect(lines.map((line) => (JSON.parse(line) as { event: string }).event)).toEqual(['traces.not_sent'])
+})
+
+test('what OpenTelemetry says of itself is in the log: spans that its queue had no room for', async () => {
+  vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', 'http://127.0.0.1:1')
+  vi.stubEnv('OTEL_EXPORTER_OTLP_TIMEOUT', '200')
+  vi.stubEnv('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', '5')
+  vi.stubEnv('OTEL_BSP_MAX_QUEUE_SIZE', '10')
+  const lines: string[] = []
+  const { service, releases } = context(lines)
+  const tracing = await startTracing(service, 'headrace-test')
+  const events = () => lines.map((line) => JSON.parse(line) as { event: string; detail?: string })
+  const make = (n: number) => tracing?.begin('it', { kind: 'server', parent: null, attributes: { n } }).end()
+  for (let n = 0; n < 100; n += 1) make(n)
+  // The queue is emptied by and by, in vain; the next span finds room, and tells of those that did not.
+  await eventually('it tells of what it dropped', () => {
+    make(100)
+    return events().some(({ event }) => event === 'traces.diagnostic')
+  })
+  expect(events().find(({ event }) => event === 'traces.diagnostic')?.detail).toMatch(/^Dropped \d+ spans/)
+  for (const release of releases) await release()
 })

@@ -79,10 +79,11 @@ function beginRequest(tracing: Tracing, request: FastifyRequest, reply: FastifyR
     },
   })
   reply.raw.once('close', () => {
-    const { statusCode } = reply.raw
+    const { statusCode, headersSent, writableFinished } = reply.raw
+    const failure = statusCode >= 500 ? String(statusCode) : null
     span.end({
-      attributes: { 'http.response.status_code': statusCode },
-      error: statusCode >= 500 ? String(statusCode) : null,
+      attributes: headersSent ? { 'http.response.status_code': statusCode } : {},
+      error: writableFinished ? failure : 'client_left',
     })
   })
   return span

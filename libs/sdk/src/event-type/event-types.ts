@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type EventTypeBody, eventTypeName, limits, withoutParameters } from '@headrace/schemas'
 import type { AnyEventDefinition } from '../workflow/define-event.ts'
 import { closeContent, type JsonSchema } from './closed-content.ts'
@@ -78,7 +79,7 @@ function add(bodies: Map<string, EventTypeBody>, body: EventTypeBody): void {
   const name = eventTypeName(body.pattern)
   const other = bodies.get(name)
   if (other === undefined) bodies.set(name, body)
-  else if (comparable(other) !== comparable(body))
+  else if (!isDeepStrictEqual(comparable(other), comparable(body)))
     throw new TypeError(
       other.pattern === body.pattern
         ? `event type "${name}" is defined twice, with different schemas or options`
@@ -87,5 +88,7 @@ function add(bodies: Map<string, EventTypeBody>, body: EventTypeBody): void {
 }
 
 /** What a parameter is called makes no other type. */
-const comparable = (body: EventTypeBody): string =>
-  JSON.stringify({ ...body, pattern: withoutParameters(body.pattern) })
+const comparable = (body: EventTypeBody): EventTypeBody => ({
+  ...body,
+  pattern: withoutParameters(body.pattern),
+})

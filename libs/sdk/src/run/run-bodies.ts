@@ -41,7 +41,7 @@ export class RunBodies {
       this.#parts.goOn()
     }
     if (call.kind === 'publish') this.#publish(call, step, ended)
-    else if (call.kind === 'invoke') this.#invoke(call, ended)
+    else if (call.kind === 'invoke') this.#invoke(call, step, ended)
     else this.#run(call, step, ended)
   }
 
@@ -75,11 +75,14 @@ export class RunBodies {
     this.#parts.send({ kind: 'publish', run_id, epoch, key, ...event, ...step.left }, (reply) => {
       if (reply.kind === 'published') ended({ output: JSON.stringify(reply.event), error: null, attempts: 1 })
       else if (reply.kind === 'refused') ended(refused(key, 'the event', reply))
-      else if (this.#parts.isRunning()) this.#parts.notOurs(reply)
+      else {
+        step.end(null)
+        if (this.#parts.isRunning()) this.#parts.notOurs(reply)
+      }
     })
   }
 
-  #invoke({ key, kind, child }: InvokeCall, ended: (outcome: Outcome | null) => void): void {
+  #invoke({ key, kind, child }: InvokeCall, step: StepTrace, ended: (outcome: Outcome | null) => void): void {
     const { pause, isRunning, notOurs } = this.#parts
     const { run_id, epoch } = this.#parts.claimed
     this.#parts.send({ kind, run_id, epoch, key, ...child }, (reply) => {
@@ -92,7 +95,10 @@ export class RunBodies {
         pause('replay_mismatch', error, key)
         ended(null)
       } else if (reply.kind === 'refused') ended(refused(key, 'the run', reply))
-      else if (isRunning()) notOurs(reply)
+      else {
+        step.end(null)
+        if (isRunning()) notOurs(reply)
+      }
     })
   }
 

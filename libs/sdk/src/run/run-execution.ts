@@ -89,7 +89,7 @@ export class RunExecution {
     this.#workflow = params.workflow
     this.#host = params.host
     this.#machine = new RunMachine(params.claimed)
-    this.#trace = new RunTrace(params.claimed, params.host.build)
+    this.#trace = new RunTrace(params.claimed, params.host)
     for (const step of params.claimed.steps) this.#outcomes.set(step.key, step)
     const parts = this.#parts()
     this.#bodies = new RunBodies(parts)

@@ -1,11 +1,13 @@
 import {
   type Context,
   context,
+  INVALID_SPAN_CONTEXT,
   isSpanContextValid,
   ROOT_CONTEXT,
   type Span,
   type SpanContext,
   SpanKind,
+  type SpanOptions,
   SpanStatusCode,
   trace,
   TraceFlags,
@@ -13,25 +15,73 @@ import {
 import type { ClaimedRun, StepKind } from '@headrace/schemas'
 import type { StoredError } from '../errors/stored-error.ts'
 import { sdkVersion } from '../sdk-version.ts'
+import type { Logger, RunHost } from './run-host.ts'
 import type { RunEnd } from './run-notes.ts'
 import type { Outcome } from './step-outcome.ts'
 
 /** What a span says of an error. */
 type Told = Pick<StoredError, 'name' | 'message' | 'stack'>
 
-/** A span, and what happens inside it. */
-class OpenSpan {
-  protected readonly span: Span
-  protected readonly context: Context
+/**
+ * Calls of an OpenTelemetry that is not ours. What its processors, samplers and exporters throw is a spoiled span and a line of the
+ * log, once a run: no run ends, hangs or fails by it.
+ */
+class Spared {
+  readonly #log: Logger
+  readonly #claimed: ClaimedRun
+  #isTold = false
 
-  protected constructor(span: Span, parent: Context) {
-    this.span = span
-    this.context = trace.setSpan(parent, span)
+  constructor(log: Logger, claimed: ClaimedRun) {
+    this.#log = log
+    this.#claimed = claimed
+  }
+
+  call<Result>(code: () => Result, otherwise: Result): Result {
+    try {
+      return code()
+    } catch (error) {
+      this.#tell(error)
+      return otherwise
+    }
+  }
+
+  #tell(error: unknown): void {
+    if (this.#isTold) return
+    this.#isTold = true
+    const { run_id, workflow, epoch } = this.#claimed
+    this.#log.warn(
+      { event: 'run.trace_spoiled', run_id, workflow, epoch, error: String(error) },
+      'OpenTelemetry threw, so spans of the run are missing; the run goes on',
+    )
+  }
+}
+
+interface Begin {
+  name: string
+  options: SpanOptions
+  /** What it is begun in, and its code runs in. */
+  parent: Context
+  spared: Spared
+}
+
+/** A span, and what happens inside it. */
+abstract class OpenSpan {
+  protected readonly context: Context
+  protected readonly spared: Spared
+  readonly #span: Span
+
+  constructor({ name, options, parent, spared }: Begin) {
+    this.spared = spared
+    this.#span = spared.call(
+      () => trace.getTracer('@headrace/sdk', sdkVersion).startSpan(name, options, parent),
+      trace.wrapSpanContext(INVALID_SPAN_CONTEXT),
+    )
+    this.context = trace.setSpan(parent, this.#span)
   }
 
   /** What goes on with it elsewhere is told. Nothing where it is not recorded. */
   get left(): { traceparent?: string } {
-    return this.span.isRecording() ? { traceparent: textOf(this.span.spanContext()) } : {}
+    return this.told((span) => (span.isRecording() ? { traceparent: textOf(span.spanContext()) } : {}), {})
   }
 
   /** Code that runs inside it: spans that it makes are children of this one. */
@@ -40,14 +90,21 @@ class OpenSpan {
   }
 
   retried(error: unknown, attempt: number, delayMs: number): void {
-    if (!this.span.isRecording()) return
-    const { name, message } = error instanceof Error ? error : { name: typeof error, message: String(error) }
-    this.span.addEvent('headrace.retry', {
-      'exception.type': name,
-      'exception.message': message,
-      'headrace.attempt': attempt,
-      'headrace.delay_ms': delayMs,
-    })
+    this.told((span) => {
+      if (!span.isRecording()) return
+      const { name, message } =
+        error instanceof Error ? error : { name: typeof error, message: String(error) }
+      span.addEvent('headrace.retry', {
+        'exception.type': name,
+        'exception.message': message,
+        'headrace.attempt': attempt,
+        'headrace.delay_ms': delayMs,
+      })
+    }, undefined)
+  }
+
+  protected told<Result>(code: (span: Span) => Result, otherwise: Result): Result {
+    return this.spared.call(() => code(this.#span), otherwise)
   }
 }
 
@@ -60,7 +117,10 @@ class OpenSpan {
  * elsewhere, which links to the one before.
  */
 export class RunTrace extends OpenSpan {
-  constructor(claimed: ClaimedRun, build: string) {
+  /** Of the run's log lines; null where it has no trace. */
+  readonly traceId: string | null
+
+  constructor(claimed: ClaimedRun, { build, log }: Pick<RunHost, 'build' | 'log'>) {
     const parent = contextOf(claimed.traceparent)
     const before = contextOf(claimed.former_traceparent ?? null)
     const attributes = {
@@ -70,55 +130,56 @@ export class RunTrace extends OpenSpan {
       'headrace.build': build,
     }
     const links = before === null ? [] : [{ context: before }]
-    const within = parent === null ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent)
-    super(
-      tracer().startSpan('headrace.run', { kind: SpanKind.CONSUMER, attributes, links }, within),
-      ROOT_CONTEXT,
-    )
-  }
-
-  /** Of the run's log lines; null where it has no trace. */
-  get traceId(): string | null {
-    const own = this.span.spanContext()
-    return isSpanContextValid(own) ? own.traceId : null
+    super({
+      name: 'headrace.run',
+      options: { kind: SpanKind.CONSUMER, attributes, links },
+      parent: parent === null ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent),
+      spared: new Spared(log, claimed),
+    })
+    const own = this.told((span) => span.spanContext(), INVALID_SPAN_CONTEXT)
+    this.traceId = isSpanContextValid(own) ? own.traceId : null
   }
 
   step(key: string, kind: StepKind): StepTrace {
-    return new StepTrace(this.context, { 'headrace.step.key': key, 'headrace.step.kind': kind })
+    return new StepTrace({
+      name: 'headrace.step',
+      options: {
+        kind: SpanKind.INTERNAL,
+        attributes: { 'headrace.step.key': key, 'headrace.step.kind': kind },
+      },
+      parent: this.context,
+      spared: this.spared,
+    })
   }
 
   /** A wait is registered; its answer may take any time, so it is no span. */
   waits(key: string, kind: StepKind): void {
-    this.span.addEvent('headrace.wait', { 'headrace.step.key': key, 'headrace.step.kind': kind })
+    const attributes = { 'headrace.step.key': key, 'headrace.step.kind': kind }
+    this.told((span) => void span.addEvent('headrace.wait', attributes), undefined)
   }
 
   failed(error: Told): void {
-    fail(this.span, error)
+    this.told((span) => fail(span, error), undefined)
   }
 
   end(how: RunEnd): void {
-    this.span.setAttribute('headrace.run.end', how)
-    this.span.end()
+    this.told((span) => span.setAttribute('headrace.run.end', how).end(), undefined)
   }
 }
 
 /** A body from its first attempt to its result. */
 export class StepTrace extends OpenSpan {
-  constructor(parent: Context, attributes: Record<string, string>) {
-    super(tracer().startSpan('headrace.step', { kind: SpanKind.INTERNAL, attributes }, parent), parent)
-  }
-
   /** Null: it was interrupted, and has none. */
   end(outcome: Outcome | null): void {
-    if (this.span.isRecording() && outcome !== null) {
-      this.span.setAttribute('headrace.step.attempts', outcome.attempts)
-      if (outcome.error !== null) fail(this.span, JSON.parse(outcome.error) as Told)
-    }
-    this.span.end()
+    this.told((span) => {
+      if (span.isRecording() && outcome !== null) {
+        span.setAttribute('headrace.step.attempts', outcome.attempts)
+        if (outcome.error !== null) fail(span, JSON.parse(outcome.error) as Told)
+      }
+      span.end()
+    }, undefined)
   }
 }
-
-const tracer = () => trace.getTracer('@headrace/sdk', sdkVersion)
 
 function fail(span: Span, { name, message, stack }: Told): void {
   span.recordException({ name, message, ...(typeof stack === 'string' ? { stack } : {}) })
