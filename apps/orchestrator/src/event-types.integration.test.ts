@@ -260,8 +260,21 @@ test('while a newer build of its app lives, a worker changes no event type', asy
 
 test('where registering is not the workers’, or nobody’s, they are told of what differs', async () => {
   await put('ship.sent', typeOf('ship/sent', schemaOf(['a'])))
-  const types = [typeOf('ship/sent', schemaOf(['a'], ['b'])), typeOf('ship/lost', schemaOf(['a']))]
-  const codes = ['event_type_differs', 'event_type_not_registered']
+  await put('ship._.seen', typeOf('ship/{id}/seen', schemaOf(['a'])))
+  const unusable = { type: 'object', properties: { a: { $ref: '#/none' } } }
+  const types = [
+    typeOf('ship/sent', schemaOf(['a'], ['b'])),
+    typeOf('ship/lost', schemaOf(['a'])),
+    typeOf('ship/_/seen', schemaOf(['a'])),
+    typeOf('ship/odd', unusable),
+  ]
+  const codes = [
+    'event_type_differs',
+    'event_type_not_registered',
+    'event_type_differs',
+    'event_type_not_registered',
+  ]
+  expect((await register(types)).status).toBe(422)
   for (const mode of ['cli', 'never']) {
     const other = await orchestrator({ HEADRACE_SCHEMA_REGISTER: mode })
     const answer = await register(types, { on: other })

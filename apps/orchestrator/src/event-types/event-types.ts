@@ -98,7 +98,8 @@ export class EventTypes {
     const { mode, store, log } = this.#options
     const at = (index: number): string => `/event_types/${index}`
     refuseDoubles(bodies)
-    const plans = await this.#plans(bodies, at)
+    // What can be said against them is said where they would be registered.
+    const plans = await this.#plans(bodies, null)
     const warnings: EventTypeWarning[] = []
     if (plans.every(({ isSame }) => isSame)) return []
     if (mode !== 'worker' || (await newerBuildLives(store, { app, build }))) {
@@ -141,7 +142,11 @@ export class EventTypes {
     return registry
   }
 
-  async #plans(bodies: readonly PutEventType[], at: (index: number) => string): Promise<EventTypePlan[]> {
+  /** `at`: the place of each in the request, for what cannot be registered; null: they are only compared. */
+  async #plans(
+    bodies: readonly PutEventType[],
+    at: ((index: number) => string) | null,
+  ): Promise<EventTypePlan[]> {
     const { store, known } = this.#options
     await known.refresh()
     const names = bodies.map(({ pattern }) => eventTypeName(pattern))
@@ -151,16 +156,10 @@ export class EventTypes {
       const there = stored.get(name) ?? null
       return { body, there, plan: planEventType(body, there, this.#registering(body, name)) }
     })
-    const faults: FieldFault[] = []
-    for (const [index, { body, there, plan }] of plans.entries()) {
-      if (there !== null && isTaken(body, there))
-        faults.push({
-          pointer: `${at(index)}/pattern`,
-          code: 'event_type_exists',
-          detail: `the event type ${plan.name} has the pattern ${there.pattern}`,
-        })
-      else if (!plan.isSame) faults.push(...unusableSchema(body, `${at(index)}/schema`))
-    }
+    const faults =
+      at === null
+        ? []
+        : plans.flatMap(({ body, there, plan }, index) => faultsOf({ body, there, plan, at: at(index) }))
     if (faults.length > 0) throw ProblemError.fromFaults(faults)
     return plans.map(({ plan }) => plan)
   }
@@ -289,6 +288,24 @@ function refuseDoubles(bodies: readonly PutEventType[]): void {
         ],
   )
   if (faults.length > 0) throw ProblemError.fromFaults(faults)
+}
+
+function faultsOf({
+  body,
+  there,
+  plan,
+  at,
+}: {
+  body: PutEventType
+  there: EventTypeRecord | null
+  plan: EventTypePlan
+  at: string
+}): FieldFault[] {
+  if (there !== null && isTaken(body, there)) {
+    const detail = `the event type ${plan.name} has the pattern ${there.pattern}`
+    return [{ pointer: `${at}/pattern`, code: 'event_type_exists', detail }]
+  }
+  return plan.isSame ? [] : unusableSchema(body, `${at}/schema`)
 }
 
 const compared = (name: string, stored: EventTypeRecord | null, reason: string): EventTypeWarning =>

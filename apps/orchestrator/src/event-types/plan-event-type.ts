@@ -47,7 +47,7 @@ export function planEventType(
   return {
     name,
     stored,
-    isSame: sameSchema && stored.mode === body.mode && isRegistered,
+    isSame: sameSchema && stored.mode === body.mode && isRegistered && !isTaken(body, stored),
     write: {
       name,
       pattern: body.pattern,
