@@ -211,6 +211,7 @@ export {
   rotateKey,
   validKeys,
 } from './queries/keys.ts'
+export { raiseConfigRevisions, renewConfigRevisions } from './queries/config-revisions.ts'
 export {
   deleteEventType,
   type EventTypeRecord,

@@ -1,9 +1,15 @@
+import { execFile } from 'node:child_process'
+import { rm } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { type KafkaExtras, startKafka, startPostgres, startSchemaRegistry } from '@headrace/local'
 import { eventually } from './eventually.ts'
 import { atFileEnd } from './file-end.ts'
 import { testFolder } from './infra.ts'
 import { neutralEnvironment } from './shared-infra.ts'
+
+const execute = promisify(execFile)
 
 /** A server of one test, to be stopped, killed and started again, on one port and one set of data. */
 export interface OwnServer {
@@ -27,6 +33,8 @@ export interface OwnKafka extends OwnServer {
 export interface OwnPostgres extends OwnServer {
   /** Of its database `headrace`, which is empty. */
   readonly url: string
+  /** Copies its data, which needs it stopped; what this resolves with puts the copy in its place, and needs so too. */
+  backup(): Promise<() => Promise<void>>
 }
 
 /** A Kafka of the test's own; with `extras`, on this machine's JVM. Ended with the file. */
@@ -48,7 +56,21 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
   const begin = async () => await startPostgres({ dataDir, env, onProgress: () => undefined })
   const first = await begin()
   const server = ownServer('own Postgres', Number(new URL(first.url).port), first, begin)
-  return { ...server, url: first.url }
+  const [data, copy] = [join(dataDir, 'postgres', 'data'), join(dataDir, 'backup')]
+  return {
+    ...server,
+    url: first.url,
+    backup: async () => {
+      await replace(copy, data)
+      return async () => await replace(data, copy)
+    },
+  }
+}
+
+/** With owners and modes, which Postgres insists on. */
+async function replace(folder: string, by: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true })
+  await execute('cp', ['-a', by, folder])
 }
 
 export interface OwnSchemaRegistry extends OwnServer {

@@ -111,6 +111,39 @@ describe('the config topic', () => {
     expect([...reader.settings('stream').keys()]).toEqual(['orders'])
   })
 
+  test('is told again what stands in a Postgres that was put back to an earlier point, and what is changed from then on', async () => {
+    const reader = createConfigReader(broker, prefix)
+    await reader.readOn()
+    const later = reader.highestRevision + 1_000
+    const [orders] = await listStreamBindings(store)
+    const users = await committed('users')
+    await writeSettings(producer, prefix, [
+      { ...settingOf(orders!), revision: later, value: { ...orders!.rule, writable: false } },
+      { kind: 'stream', name: 'users', revision: later + 1, value: null },
+      { ...settingOf(users), name: 'lost', revision: later + 2 },
+      { kind: 'key', name: 'lost', revision: later + 3, value: {} },
+    ])
+    const lasting = repair()
+    await lasting.runOnce()
+    const standing = await listStreamBindings(store)
+    expect(standing.map(({ stream, revision }) => [stream, revision > later + 3])).toEqual([
+      ['orders', true],
+      ['users', true],
+    ])
+    expect(await told()).toEqual(standing.map(({ stream, revision }) => [stream, revision]))
+    await reader.readOn()
+    expect(reader.settings('stream').get('orders')).toEqual(settingOf(standing[0]!))
+    expect([...reader.settings('key').keys()]).toEqual([])
+
+    const at = reader.highestRevision
+    await lasting.runOnce()
+    await reader.readOn()
+    expect(reader.highestRevision).toBe(at)
+    await unbindStream(store, 'users')
+    await lasting.runOnce()
+    expect((await told()).map(([name]) => name)).toEqual(['orders'])
+  })
+
   test('holds no setting that somebody else wrote', async () => {
     const { name: topic } = configTopic(prefix)
     const records = ['no setting', 'stream/x'].map((key) => ({

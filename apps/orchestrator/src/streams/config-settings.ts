@@ -8,7 +8,7 @@ import {
 import { type Setting, writeSettings } from '@headrace/broker'
 import type { StreamBinding } from '@headrace/schemas'
 import { type Clock, createDuty, type Duty, limited, type Logger, type Metrics } from '@headrace/service'
-import { listStreamBindings, type Store } from '@headrace/store'
+import { listStreamBindings, raiseConfigRevisions, type Store } from '@headrace/store'
 import { type SettingSource, settingSources } from './setting-source.ts'
 
 /** What a death between the commit and the record costs at most: so long gateways go by the setting before. */
@@ -27,7 +27,7 @@ export interface ConfigSettingsOptions {
 
 /**
  * Compares the config topic with Postgres and writes what differs: after a death between a commit and its record, for two
- * records that came in the wrong order, and on a topic that was made anew. Any number of instances may do it at once: a
+ * records that came in the wrong order, on a topic that was made anew, and for a Postgres that was put back to an earlier point. Any number of instances may do it at once: a
  * record that is there twice is one, and an older one that comes late is known by its revision.
  */
 export function createConfigRepair(options: ConfigSettingsOptions): Duty {
@@ -42,11 +42,17 @@ export function createConfigRepair(options: ConfigSettingsOptions): Duty {
     runOnce: async (signal) => {
       // Before Postgres is read: what is found to differ then was not overtaken by this reading.
       const isThere = await reader.readOn(signal)
+      // What is told from now on counts against all that was told, also by a Postgres that was put back to an earlier point.
+      if (isThere) await raiseConfigRevisions(store, reader.highestRevision)
       const missing: Setting[] = []
       for (const source of settingSources(store)) {
         // Of a topic that was deleted nothing stands: a gateway that starts now would know of no setting.
-        const written = isThere ? reader.lastWritten(source.kind) : new Map<string, Setting>()
-        missing.push(...(await differences(source, written)))
+        const none = new Map<string, Setting>()
+        const told = isThere
+          ? { counted: reader.counted(source.kind), last: reader.lastWritten(source.kind) }
+          : { counted: none, last: none }
+        const standing = await listNotOvertaken(source, told.counted, log)
+        missing.push(...(await differences(source, standing, told)))
       }
       if (missing.length > 0) {
         await ensureConfigTopic(broker, prefix)
@@ -61,17 +67,44 @@ export function createConfigRepair(options: ConfigSettingsOptions): Duty {
   })
 }
 
-async function differences(source: SettingSource, written: ReadonlyMap<string, Setting>): Promise<Setting[]> {
+type Standing = Awaited<ReturnType<SettingSource['list']>>
+
+/**
+ * What stands, under revisions that count. Those that were told under higher ones are of a Postgres that was put back to an
+ * earlier point, and still the truth.
+ */
+async function listNotOvertaken(
+  source: SettingSource,
+  counted: ReadonlyMap<string, Setting>,
+  log: Logger,
+): Promise<Standing> {
   const standing = await source.list()
+  const overtaken = standing.filter(({ name, revision }) => (counted.get(name)?.revision ?? 0) > revision)
+  if (overtaken.length === 0) return standing
+  await source.renew(overtaken.map(({ name }) => name))
+  log.warn(
+    { event: 'config.overtaken', kind: source.kind, settings: overtaken.length },
+    'Postgres has older settings than were told, as after a restore to an earlier point; its own are told anew',
+  )
+  return await source.list()
+}
+
+async function differences(
+  source: SettingSource,
+  standing: Standing,
+  { counted, last }: Record<'counted' | 'last', ReadonlyMap<string, Setting>>,
+): Promise<Setting[]> {
   const names = new Set(standing.map(({ name }) => name))
-  const differ = standing.filter(({ name, revision }) => written.get(name)?.revision !== revision)
+  const differ = standing.filter(({ name, revision }) => last.get(name)?.revision !== revision)
   const stale = differ.length === 0 ? [] : await source.read(differ.map(({ name }) => name))
-  const left = [...written.values()].filter(({ name, value }) => value !== null && !names.has(name))
+  const left = [...counted.values(), ...last.values()].filter(
+    ({ name, value }) => value !== null && !names.has(name),
+  )
   const deleted: Setting[] = []
-  for (const { kind, name } of left) {
+  for (const name of new Set(left.map((setting) => setting.name))) {
     const revision = await source.goneRevision(name)
     // Else it was made again meanwhile, and that is told under a revision of its own.
-    if (revision !== null) deleted.push({ kind, name, value: null, revision })
+    if (revision !== null) deleted.push({ kind: source.kind, name, value: null, revision })
   }
   return [...stale, ...deleted]
 }

@@ -7,6 +7,7 @@ import {
   listEventTypes,
   listStreamBindings,
   readEventTypes,
+  renewConfigRevisions,
   type Store,
   unboundRevision,
   validKeys,
@@ -21,6 +22,8 @@ export interface SettingSource {
   read(names: readonly string[]): Promise<Setting[]>
   /** The revision under which it may be told that there is no setting of this name; null: there is one. */
   goneRevision(name: string): Promise<number | null>
+  /** Gives those that stand another revision. */
+  renew(names: readonly string[]): Promise<void>
 }
 
 export const settingSources = (store: Store): readonly SettingSource[] => [
@@ -28,11 +31,13 @@ export const settingSources = (store: Store): readonly SettingSource[] => [
     kind: 'stream',
     ...wholeList(async () => (await listStreamBindings(store)).map(settingOf)),
     goneRevision: async (stream) => await unboundRevision(store, stream),
+    renew: async (names) => await renewConfigRevisions(store, 'stream', names),
   },
   {
     kind: 'key',
     ...wholeList(async () => (await validKeys(store)).map(({ key, revision }) => keySetting(key, revision))),
     goneRevision: async (id) => await goneKeyRevision(store, id),
+    renew: async (names) => await renewConfigRevisions(store, 'key', names),
   },
   {
     kind: 'event_type',
@@ -40,6 +45,7 @@ export const settingSources = (store: Store): readonly SettingSource[] => [
     list: async () => await listEventTypes(store),
     read: async (names) => (await readEventTypes(store, names)).map(eventTypeSetting),
     goneRevision: async (name) => await goneEventTypeRevision(store, name),
+    renew: async (names) => await renewConfigRevisions(store, 'event_type', names),
   },
 ]
 

@@ -17,8 +17,12 @@ export interface ConfigReader {
   readOn(signal?: AbortSignal): Promise<boolean>
   /** Settings that stand, by name. */
   settings(kind: SettingKind): ReadonlyMap<string, Setting>
+  /** Of each name the record that counts (C1), deletions too. */
+  counted(kind: SettingKind): ReadonlyMap<string, Setting>
   /** Of each name the record that stands last on the topic, deletions too: what compaction will leave of it. */
   lastWritten(kind: SettingKind): ReadonlyMap<string, Setting>
+  /** Of all records that were read; 0 before the first. */
+  readonly highestRevision: number
 }
 
 export function createConfigReader(broker: Pick<Broker, 'readRange'>, prefix: string): ConfigReader {
@@ -49,11 +53,20 @@ class Reader implements ConfigReader {
   }
 
   settings(kind: SettingKind): ReadonlyMap<string, Setting> {
-    return this.#known.standing(kind)
+    const counted = [...this.counted(kind)]
+    return new Map(counted.filter(([, { value }]) => value !== null))
+  }
+
+  counted(kind: SettingKind): ReadonlyMap<string, Setting> {
+    return this.#known.highest(kind)
   }
 
   lastWritten(kind: SettingKind): ReadonlyMap<string, Setting> {
     return this.#known.last(kind)
+  }
+
+  get highestRevision(): number {
+    return this.#known.highestRevision
   }
 
   /** False: the log does not hold its position, so it was made anew. */
@@ -78,26 +91,28 @@ class Reader implements ConfigReader {
 
 class Settings {
   position = 0
+  highestRevision = 0
   readonly #highest = new Map<string, Setting>()
   readonly #last = new Map<string, Setting>()
 
   take(setting: Setting): void {
     const key = `${setting.kind}/${setting.name}`
     this.#last.set(key, setting)
+    this.highestRevision = Math.max(this.highestRevision, setting.revision)
     if ((this.#highest.get(key)?.revision ?? -1) <= setting.revision) this.#highest.set(key, setting)
   }
 
-  standing(kind: SettingKind): Map<string, Setting> {
-    return named([...this.#highest.values()].filter((each) => each.kind === kind && each.value !== null))
+  highest(kind: SettingKind): Map<string, Setting> {
+    return ofKind(this.#highest, kind)
   }
 
   last(kind: SettingKind): Map<string, Setting> {
-    return named([...this.#last.values()].filter((each) => each.kind === kind))
+    return ofKind(this.#last, kind)
   }
 }
 
-const named = (settings: readonly Setting[]): Map<string, Setting> =>
-  new Map(settings.map((setting) => [setting.name, setting]))
+const ofKind = (settings: ReadonlyMap<string, Setting>, kind: SettingKind): Map<string, Setting> =>
+  new Map([...settings.values()].flatMap((each) => (each.kind === kind ? [[each.name, each]] : [])))
 
 /** Sees to it that the config topic is there. Throws `topics_missing` where it may not be made. */
 export async function ensureConfigTopic({ topics }: Pick<Broker, 'topics'>, prefix: string): Promise<void> {

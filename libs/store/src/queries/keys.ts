@@ -129,7 +129,7 @@ function storedKey(record: KeyRecord): StoredKey {
 
 const goneStatement = statement(
   'gone_key_revision',
-  `select coalesce((select k.revision from api_keys k where k.id = $1 and k.revoked_at is not null), nextval('config_revisions')) as revision
+  `select nextval('config_revisions') as revision
    where not exists (select 1 from api_keys k where k.id = $1 and k.revoked_at is null)`,
 )
 
