@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import {
   eventually,
   freePort,
+  isRefused,
   REPOSITORY,
   startHeadrace,
   testFolder,
@@ -28,7 +29,7 @@ async function startDev(args: string[]): Promise<{ dev: TestProcess; banner: str
   const dev = await startHeadrace(['dev', ...args])
   await dev.waitForLine(/^ {2}-d '/, { deadlineMs: 240_000 })
   const from = dev.stdout.findIndex((line) => /^Headrace .* is ready$/.test(line))
-  return { dev, banner: dev.stdout.slice(from, from + 12) }
+  return { dev, banner: dev.stdout.slice(from, from + 13) }
 }
 
 test('headrace dev: the banner’s curl works as printed, each event and run has its line, Ctrl-C ends all, the data stays', async () => {
@@ -67,9 +68,24 @@ test('headrace dev: the banner’s curl works as printed, each event and run has
     ...worker,
     '--reset',
     '--no-example',
+    '--schema-registry',
   ])
-  expect(await getJson(`http://127.0.0.1:${port}/v1/runs`)).toMatchObject({ data: [] })
+  const gateway = `http://127.0.0.1:${port}`
+  expect(await getJson(`${gateway}/v1/runs`)).toMatchObject({ data: [] })
+
+  const registry = /schemas +(http:\S+) +Apicurio/.exec(reset.banner.join('\n'))?.[1] ?? ''
+  const registered = await fetch(`${gateway}/v1/event-types/orders.created`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      pattern: 'orders/created',
+      schema_type: 'json',
+      schema: { type: 'object', properties: { order_id: { type: 'string' } }, additionalProperties: false },
+    }),
+  })
+  expect(await registered.json()).toMatchObject({ version: 1, dataschema: expect.stringContaining(registry) })
   expect((await reset.dev.kill('SIGTERM')).code).toBe(0)
+  expect(await isRefused(Number(new URL(registry).port))).toBe(true)
 })
 
 test('a port that is taken is named, with the flag that chooses another, and nothing is started', async () => {

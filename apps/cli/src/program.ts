@@ -31,6 +31,7 @@ program
   .option('--data-dir <folder>', 'data of Kafka and Postgres, logs', '.headrace')
   .option('--worker <file>', 'a worker program (TypeScript or JavaScript) to run beside the apps')
   .option('--no-example', 'do not run the worker that --worker names')
+  .option('--schema-registry', 'a schema registry too: Apicurio, on a JVM of its own', false)
   .option('--reset', 'delete what earlier starts left in the data folder', false)
   .action(async (options: DevOptions & { example: boolean }) => {
     const { example, worker, ...rest } = options

@@ -11,7 +11,7 @@ import {
 import { removeDockerKafka } from './kafka-docker.ts'
 
 /** Everything that we ever make in a data folder, and so all that a reset deletes. */
-const OUR_ENTRIES = ['kafka', 'postgres', 'logs', LOCK_FILE, MARKER_FILE]
+const OUR_ENTRIES = ['kafka', 'postgres', 'registry', 'logs', LOCK_FILE, MARKER_FILE]
 
 /**
  * Deletes what Headrace made in this folder (and, where Kafka ran in Docker, its volume), and the folder itself if

@@ -37,7 +37,11 @@ export async function fetchApicurio(env: NodeJS.ProcessEnv, onProgress: OnProgre
   try {
     onProgress(`fetching Apicurio ${APICURIO_VERSION} with Maven (about 142 MB, once)`)
     const copy = [`-Dartifact=${ARTIFACT}`, `-DoutputDirectory=${gathering}`]
-    await run(MAVEN, ['-B', '-q', MAVEN_COPY, ...copy], { env, cwd: gathering })
+    await run(MAVEN, ['-B', '-q', MAVEN_COPY, ...copy], { env, cwd: gathering }).catch((error: unknown) => {
+      throw new Error(
+        `Maven could not fetch Apicurio ${APICURIO_VERSION}; HEADRACE_SCHEMA_REGISTRY_URL may name a registry that is there.\n${saidBy(error)}`,
+      )
+    })
     const archive = `apicurio-registry-app-${APICURIO_VERSION}-all.tar.gz`
     await run('tar', ['xzf', archive, '-C', unpacked], { env, cwd: gathering })
     await rename(unpacked, folder).catch((error: unknown) => {
@@ -48,4 +52,10 @@ export async function fetchApicurio(env: NodeJS.ProcessEnv, onProgress: OnProgre
   } finally {
     await rm(gathering, { recursive: true, force: true })
   }
+}
+
+/** Maven tells its errors on standard output. */
+function saidBy(error: unknown): string {
+  const { stdout = '', message = '' } = error as { stdout?: string; message?: string }
+  return stdout.trim() === '' ? message : stdout.trim()
 }

@@ -42,7 +42,7 @@ export async function startSchemaRegistry(options: StartSchemaRegistryOptions): 
   const cached = await cachedApicurio(env)
   if (java === null || (cached === null && !(await hasMaven(env))))
     throw new Error(
-      'a schema registry of your own needs a JVM (17 or newer) and Maven, which fetches Apicurio',
+      'a schema registry on this machine needs a JVM (17 or newer) and Maven, which fetches Apicurio; or set HEADRACE_SCHEMA_REGISTRY_URL to one that is there',
     )
   const files = cached ?? (await fetchApicurio(env, onProgress))
   const dataDir = resolve(options.dataDir)

@@ -1,13 +1,15 @@
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseGatewayConfig, startGateway } from '@headrace/gateway'
 import {
   endOrphans,
   lockFolder,
   type LocalKafka,
   type LocalPostgres,
+  type LocalSchemaRegistry,
   resetDataFolder,
   startKafka,
   startPostgres,
+  startSchemaRegistry,
 } from '@headrace/local'
 import { parseOrchestratorConfig, startOrchestrator } from '@headrace/orchestrator'
 import {
@@ -34,6 +36,8 @@ export interface DevOptions {
   dataDir: string
   /** The worker program; none without it. */
   worker?: string
+  /** A schema registry of its own, unless `HEADRACE_SCHEMA_REGISTRY_URL` names one. */
+  schemaRegistry: boolean
   reset: boolean
 }
 
@@ -42,7 +46,7 @@ const write = (line: string): void => {
 }
 
 /**
- * Everything on this machine, in one process but for Kafka, Postgres and the worker. Started in the order in which
+ * Everything on this machine, in one process but for Kafka, Postgres, the schema registry and the worker. Started in the order in which
  * each needs the one before; stopped in reverse. After `kill -9` of the whole tree the next start ends what was
  * orphaned on its own data folder, and goes on with the data.
  */
@@ -102,12 +106,13 @@ async function bringUp({ options, ports, env, context, fail }: BringUp): Promise
   const devLog = await openDevLog(dataDir, write)
   onStop(async () => await devLog.close(), 'log')
 
-  const { kafka, postgres } = await startServers(options, env, context)
+  const { kafka, postgres, schemaRegistry } = await startServers(options, env, context)
   signal.throwIfAborted()
   const environments = appEnvironments(env, ports, {
     brokers: kafka.brokers,
     ownKafka: !env['HEADRACE_KAFKA_BROKERS'],
     databaseUrl: postgres.url,
+    schemaRegistryUrl: schemaRegistry?.url ?? null,
   })
   const activity = activityLines(write, clock)
   const keep = async (name: string, starting: Promise<RunningApp>): Promise<void> => {
@@ -157,6 +162,7 @@ async function bringUp({ options, ports, env, context, fail }: BringUp): Promise
     ports,
     kafka,
     postgres: { address: address.host, reason: postgres.reason },
+    schemaRegistry,
     dataDir,
     worker: worker ?? null,
   })) {
@@ -165,19 +171,41 @@ async function bringUp({ options, ports, env, context, fail }: BringUp): Promise
   if (signal.aborted) throw signal.reason
 }
 
+interface DevServers {
+  kafka: LocalKafka
+  postgres: LocalPostgres
+  schemaRegistry: Pick<LocalSchemaRegistry, 'url' | 'reason'> | null
+}
+
 async function startServers(
-  { dataDir }: DevOptions,
+  { dataDir, schemaRegistry: wanted }: DevOptions,
   env: NodeJS.ProcessEnv,
   { onStop }: ServiceContext,
-): Promise<{ kafka: LocalKafka; postgres: LocalPostgres }> {
+): Promise<DevServers> {
   const starts = { dataDir, env, onProgress: write }
-  const [kafka, postgres] = await Promise.allSettled([startKafka(starts), startPostgres(starts)])
-  // Whichever is up is released, also when the other failed.
+  const given = env['HEADRACE_SCHEMA_REGISTRY_URL']
+  const started = async () => {
+    if (given) return { url: given, reason: 'HEADRACE_SCHEMA_REGISTRY_URL is set' }
+    if (!wanted) {
+      await endOrphans({ program: 'java', folder: join(dataDir, 'registry'), stopSignal: 'SIGKILL' })
+      return null
+    }
+    const registry = await startSchemaRegistry(starts)
+    onStop(async () => await registry.stop(), 'schema registry')
+    return registry
+  }
+  const [kafka, postgres, schemaRegistry] = await Promise.allSettled([
+    startKafka(starts),
+    startPostgres(starts),
+    started(),
+  ])
+  // Whichever is up is released, also when another failed.
   if (kafka.status === 'fulfilled') onStop(async () => await kafka.value.stop(), 'Kafka')
   if (postgres.status === 'fulfilled') onStop(async () => await postgres.value.stop(), 'Postgres')
   if (kafka.status === 'rejected') throw kafka.reason
   if (postgres.status === 'rejected') throw postgres.reason
-  return { kafka: kafka.value, postgres: postgres.value }
+  if (schemaRegistry.status === 'rejected') throw schemaRegistry.reason
+  return { kafka: kafka.value, postgres: postgres.value, schemaRegistry: schemaRegistry.value }
 }
 
 interface AddWorker {

@@ -8,6 +8,8 @@ export interface DevServers {
   /** The broker is one that we started: a replication factor above 1 cannot be had. */
   ownKafka: boolean
   databaseUrl: string
+  /** Null: none. */
+  schemaRegistryUrl: string | null
 }
 
 export interface DevEnvironments {
@@ -37,6 +39,9 @@ export function appEnvironments(env: Environment, ports: DevPorts, servers: DevS
     HEADRACE_AUTH: auth,
     HEADRACE_KAFKA_BROKERS: servers.brokers.join(','),
     HEADRACE_DATABASE_URL: servers.databaseUrl,
+    ...(servers.schemaRegistryUrl === null
+      ? {}
+      : { HEADRACE_SCHEMA_REGISTRY_URL: servers.schemaRegistryUrl }),
     HEADRACE_KAFKA_REPLICATION_FACTOR:
       env['HEADRACE_KAFKA_REPLICATION_FACTOR'] ?? (servers.ownKafka ? '1' : '-1'),
     HEADRACE_ORCHESTRATOR_URL: `http://127.0.0.1:${ports.orchestrator}`,
