@@ -1,11 +1,16 @@
 import { join } from 'node:path'
-import { planOf } from '../../apps/cli/src/kafka-plan.ts'
-import { allow, createDatabase, type SecuredKafka, startSecuredKafka, testFolder } from '@headrace/testing'
+import {
+  createDatabase,
+  type SecuredKafka,
+  startHeadrace,
+  startSecuredKafka,
+  testFolder,
+} from '@headrace/testing'
 import { beforeAll, expect, test } from 'vitest'
 import { type AppProcess, startApp, startWorker } from '../harness/platform.ts'
 import { endOf, parked, send } from '../harness/waits.ts'
 
-/** What `headrace kafka plan` prints is all that four principals need. */
+/** What `headrace kafka plan` prints, and `headrace kafka apply` grants, is all that four principals need. */
 
 const parts = ['gateway', 'trigger-service', 'orchestrator', 'worker'] as const
 const prefix = 'secured'
@@ -24,11 +29,13 @@ const as = (part: (typeof parts)[number]): Record<string, string> => ({
 beforeAll(async () => {
   const users = Object.fromEntries(parts.map((part) => [`headrace-${part}`, `${part}-secret`]))
   kafka = await startSecuredKafka({ users })
-  const plan = planOf(
-    { HEADRACE_PREFIX: prefix },
-    { stream: [], queue: [], externalTopic: [], principal: [] },
-  )
-  await allow(kafka.plain, plan.acls)
+  const applying = await startHeadrace(['kafka', 'apply', '--acls'], {
+    HEADRACE_PREFIX: prefix,
+    HEADRACE_KAFKA_BROKERS: kafka.plain.join(','),
+    HEADRACE_KAFKA_REPLICATION_FACTOR: '1',
+  })
+  const { code } = await applying.exit
+  if (code !== 0) throw new Error(applying.stderr.join('\n'))
   const { url: databaseUrl } = await createDatabase()
   const options = { brokers: kafka.sasl, prefix, databaseUrl }
   const orchestrator = await startApp('orchestrator', options, as('orchestrator'))

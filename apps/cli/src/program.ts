@@ -1,6 +1,7 @@
 import { runMain, version } from '@headrace/service'
 import { Command, InvalidArgumentError } from 'commander'
 import type { DevOptions } from './dev/dev.ts'
+import type { ApplyCommandOptions } from './kafka-apply.ts'
 import type { PlanCommandOptions } from './kafka-plan.ts'
 import type { CreateKeyOptions } from './keys.ts'
 import type { MigrateOptions } from './migrate.ts'
@@ -118,29 +119,45 @@ schemas
 
 const several = (each: string, all: string[]): string[] => [...all, each]
 
-program
-  .command('kafka')
-  .description('What Headrace needs of Kafka.')
-  .command('plan')
-  .description(
-    'Topics, consumer groups and ACLs as commands of Kafka’s tools. Connects to nothing. Settings: HEADRACE_*.',
-  )
-  .option('--stream <name>', 'a stream that is to be made; several times', several, [])
-  .option('--queue <name>', 'a queue (default: default); several times', several, [])
-  .option(
-    '--external-topic <name>',
-    'a topic of other people’s that a stream is bound to; several times',
-    several,
-    [],
-  )
-  .option(
-    '--principal <part=User:name>',
-    'of gateway, trigger-service, orchestrator or worker; several times',
-    several,
-    [],
-  )
+const kafka = program.command('kafka').description('What Headrace needs of Kafka.')
+
+/** Of what the plan is made. */
+const planCommand = (name: string, description: string): Command =>
+  kafka
+    .command(name)
+    .description(description)
+    .option('--stream <name>', 'a stream that is to be made; several times', several, [])
+    .option('--queue <name>', 'a queue (default: default); several times', several, [])
+    .option(
+      '--external-topic <name>',
+      'a topic of other people’s that a stream is bound to; several times',
+      several,
+      [],
+    )
+    .option(
+      '--principal <part=User:name>',
+      'of gateway, trigger-service, orchestrator or worker; several times',
+      several,
+      [],
+    )
+
+planCommand(
+  'plan',
+  'Topics, consumer groups and ACLs as commands of Kafka’s tools. Connects to nothing. Settings: HEADRACE_*.',
+)
   .option('--json', 'as JSON', false)
   .action(
     async (options: PlanCommandOptions) =>
       await (await import('./kafka-plan.ts')).runKafkaPlan(process.env, options),
+  )
+
+planCommand(
+  'apply',
+  'Carry out the plan: make the topics that are missing, correct settings. Settings: HEADRACE_*, HEADRACE_KAFKA_*.',
+)
+  .option('--acls', 'grant the ACLs too', false)
+  .option('--dry-run', 'change nothing; exit with 1 when there is something to do', false)
+  .action(
+    async (options: ApplyCommandOptions) =>
+      await (await import('./kafka-apply.ts')).runKafkaApply(process.env, options),
   )

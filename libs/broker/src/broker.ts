@@ -6,6 +6,7 @@ import { createCoalescingProducer } from './produce/coalescing-producer.ts'
 import { createProduceSender } from './produce/produce-sender.ts'
 import type { CoalescingProducer, ProducerOptions } from './produce/produce-outcome.ts'
 import { type RangeChunk, readRange, type ReadRange } from './read-range.ts'
+import { type AclAdmin, createAclAdmin } from './topics/acl-admin.ts'
 import { createTopicAdmin, type TopicAdmin } from './topics/topic-admin.ts'
 import { Cluster } from './wire/cluster.ts'
 
@@ -17,6 +18,7 @@ export interface Broker {
   /** One round trip to any broker; rejects within the connection timeout when none can be reached. */
   ping(signal?: AbortSignal): Promise<{ brokers: readonly string[] }>
   readonly topics: TopicAdmin
+  readonly acls: AclAdmin
   producer(options?: ProducerOptions): CoalescingProducer
   consumer(options: LanedConsumerOptions): LanedConsumer
   /** Records of a stretch of one partition, without a group. */
@@ -46,6 +48,7 @@ export function createBroker(config: BrokerConfig): Broker {
 
   return {
     topics: createTopicAdmin(asking, config.topics ?? {}, config.logger),
+    acls: createAclAdmin(asking),
 
     async ping(signal) {
       signal?.throwIfAborted()

@@ -68,6 +68,8 @@ export {
   StreamsRefusedError,
   tooManyStreamsFault,
 } from './topics/stream-directory.ts'
+export type { AclAdmin } from './topics/acl-admin.ts'
+export { sameSetting } from './topics/topic-admin.ts'
 export type {
   EnsureReport,
   TopicAdmin,

@@ -25,10 +25,12 @@ function clusterOf(settings: Readonly<Record<string, string>> | null): Cluster {
 
 const verify = (cluster: Cluster) => createTopicAdmin(cluster, { mode: 'verify' }, silent)
 
-test('who may make no topics tells which are missing, and which command prints how they are made', async () => {
+test('who may make no topics tells which are missing, and which commands make them, or print how they are made', async () => {
   await expect(verify(clusterOf(null)).ensureTopics([wanted])).rejects.toMatchObject({
     code: 'topics_missing',
-    message: expect.stringMatching(/HEADRACE_KAFKA_TOPICS=verify .*: shop\.responses; headrace kafka plan /),
+    message: expect.stringMatching(
+      /HEADRACE_KAFKA_TOPICS=verify .*: shop\.responses; headrace kafka apply .* headrace kafka plan /,
+    ),
   })
 })
 

@@ -352,6 +352,6 @@ function differencesOf(
 }
 
 /** Lists such as `compact,delete` have no order. */
-function sameSetting(a: string | null, b: string): boolean {
+export function sameSetting(a: string | null, b: string): boolean {
   return a !== null && a.split(',').sort().join() === b.split(',').sort().join()
 }

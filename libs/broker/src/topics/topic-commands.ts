@@ -26,4 +26,4 @@ export function configCommand(topic: string, name: string, value: string): strin
 
 /** For whoever is told that topics are missing. */
 export const PLAN_HINT =
-  'headrace kafka plan prints the commands that make them (a stream is named by --stream, a queue by --queue)'
+  'headrace kafka apply makes them, headrace kafka plan prints the commands that do (a stream is named by --stream, a queue by --queue)'
