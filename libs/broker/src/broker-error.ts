@@ -51,6 +51,7 @@ export const KAFKA = {
   coordinatorNotAvailable: 15,
   coordinatorLoading: 14,
   illegalGeneration: 22,
+  topicAuthorizationFailed: 29,
   unknownMember: 25,
   rebalanceInProgress: 27,
   topicAlreadyExists: 36,
@@ -68,10 +69,46 @@ export function kafkaFault(code: number): KafkaFault {
   )
 }
 
-export function kafkaError(code: number, about: string, cause?: unknown): BrokerError {
-  const fault = kafkaFault(code)
-  return new BrokerError(fault.code, `${about}: ${fault.message}`, { retryable: fault.retryable, cause })
+/** The ACL without which Kafka refuses a request. */
+export interface NeededAcl {
+  /** As `kafka-acls` names it. `Describe` comes with any of Read, Write, Alter and Delete. */
+  readonly operation: string
+  readonly resource: 'topic' | 'group' | 'cluster'
+  /** Null: of any topic. */
+  readonly name: string | null
 }
+
+export const topicAcl = (operation: string, name: string): NeededAcl => ({
+  operation,
+  resource: 'topic',
+  name,
+})
+/** Kafka gives a producer its id for the right to write somewhere, and tells its refusal as one of the cluster's. */
+export const anyTopicAcl: NeededAcl = { operation: 'Write', resource: 'cluster', name: null }
+export const groupAcl = (name: string): NeededAcl => ({ operation: 'Read', resource: 'group', name })
+
+/** `needed`: what to grant where the error is that Kafka allows it to nobody like us. */
+export function kafkaError(code: number, about: string, needed?: NeededAcl): BrokerError {
+  const fault = kafkaFault(code)
+  const message = `${about}: ${faultMessage(code, needed)}`
+  return new BrokerError(fault.code, message, { retryable: fault.retryable })
+}
+
+/** Kafka's own words, or of a missing right which one it is: Kafka tells no more than the kind of resource. */
+export function faultMessage(code: number, needed?: NeededAcl): string {
+  return isRefusal(kafkaFault(code).code, needed) ? refusalOf(needed) : kafkaFault(code).message
+}
+
+/** Where Kafka's error came as its name. */
+export function codeMessage(code: string, needed: NeededAcl): string {
+  return isRefusal(code, needed) ? refusalOf(needed) : code
+}
+
+const isRefusal = (code: string, needed: NeededAcl | undefined): needed is NeededAcl =>
+  needed !== undefined && code === `${needed.resource}_authorization_failed`
+
+const refusalOf = ({ operation, resource, name }: NeededAcl): string =>
+  `Kafka does not allow this principal to ${operation} on ${name === null ? 'any topic' : `${resource} ${name}`}; headrace kafka plan prints the ACLs that it needs, and headrace kafka apply --acls grants them`
 
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)

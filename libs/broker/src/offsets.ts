@@ -1,4 +1,4 @@
-import { BrokerError } from './broker-error.ts'
+import { BrokerError, topicAcl } from './broker-error.ts'
 import type { Cluster } from './wire/cluster.ts'
 import { failOn, topicView, withLeaders } from './wire/partition-leader.ts'
 
@@ -95,7 +95,7 @@ async function listOffsets(
   )
   return new Map(
     answers.flat().map(({ partition, errorCode, offset }) => {
-      failOn(errorCode, `offsets of ${topic}/${partition}`)
+      failOn(errorCode, `offsets of ${topic}/${partition}`, topicAcl('Describe', topic))
       return [partition, Number(offset)]
     }),
   )

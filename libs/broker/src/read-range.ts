@@ -1,4 +1,4 @@
-import { BrokerError, KAFKA } from './broker-error.ts'
+import { BrokerError, KAFKA, topicAcl } from './broker-error.ts'
 import { offsetsOf } from './offsets.ts'
 import type { IncomingRecord } from './records.ts'
 import type { Cluster } from './wire/cluster.ts'
@@ -104,7 +104,7 @@ class PartitionReader {
       })
     }
     if (fetched.errorCode !== KAFKA.offsetOutOfRange)
-      failOn(fetched.errorCode, `reading ${topic}/${partition}`)
+      failOn(fetched.errorCode, `reading ${topic}/${partition}`, topicAcl('Read', topic))
     this.#leader = leader
     return fetched
   }

@@ -1,4 +1,14 @@
-import { BrokerError, codeOf, KAFKA, kafkaError, kafkaFault, LinkError } from '../broker-error.ts'
+import {
+  BrokerError,
+  codeOf,
+  groupAcl,
+  KAFKA,
+  kafkaError,
+  kafkaFault,
+  LinkError,
+  type NeededAcl,
+  topicAcl,
+} from '../broker-error.ts'
 import type { Cluster } from '../wire/cluster.ts'
 import type { Link } from '../wire/link.ts'
 import { assign } from './assigner.ts'
@@ -132,7 +142,7 @@ export class GroupMember {
     this.#check(answer.errorCode ?? KAFKA.none, 'reading group offsets')
     return answer.responses.flatMap(({ topic, partitions: found }) =>
       found.flatMap(({ partition, offset, errorCode }) => {
-        this.#check(errorCode, `reading the group offset of ${topic}/${partition}`)
+        this.#check(errorCode, `reading the group offset of ${topic}/${partition}`, topic)
         return Number(offset) >= 0 ? [{ topic, partition, offset: Number(offset) }] : []
       }),
     )
@@ -161,7 +171,7 @@ export class GroupMember {
       for (const { partition, errorCode } of partitions) {
         if (errorCode === KAFKA.none) continue
         this.#moved(errorCode)
-        throw kafkaError(errorCode, `committing ${topic}/${partition}`)
+        throw kafkaError(errorCode, `committing ${topic}/${partition}`, this.#needed(errorCode, topic))
       }
     }
   }
@@ -237,12 +247,17 @@ export class GroupMember {
     return moved
   }
 
-  #check(errorCode: number, about: string): void {
+  /** Requests of a group need rights on the group, and some on their topics. */
+  #needed(errorCode: number, topic: string): NeededAcl {
+    return errorCode === KAFKA.topicAuthorizationFailed ? topicAcl('Read', topic) : groupAcl(this.#groupId)
+  }
+
+  #check(errorCode: number, about: string, topic = ''): void {
     if (errorCode === KAFKA.none) return
     this.#moved(errorCode)
     if (errorCode === KAFKA.unknownMember || kafkaFault(errorCode).code === 'fenced_instance_id')
       this.forget()
-    throw kafkaError(errorCode, `group ${this.#groupId}, ${about}`)
+    throw kafkaError(errorCode, `group ${this.#groupId}, ${about}`, this.#needed(errorCode, topic))
   }
 }
 

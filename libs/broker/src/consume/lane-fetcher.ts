@@ -1,5 +1,5 @@
 import type { BrokerLogger } from '../broker-config.ts'
-import { codeOf, KAFKA, kafkaFault, messageOf } from '../broker-error.ts'
+import { codeOf, KAFKA, kafkaError, topicAcl, messageOf } from '../broker-error.ts'
 import { offsetsOf } from '../offsets.ts'
 import { partitionKey } from '../records.ts'
 import type { Cluster } from '../wire/cluster.ts'
@@ -178,10 +178,10 @@ export class LaneFetcher {
       this.#refresh([lane])
       if (errorCode === KAFKA.unknownTopicOrPartition) this.#parts.onStale()
     } else {
-      const { code, message } = kafkaFault(errorCode)
+      const { code, message } = kafkaError(errorCode, lane.key, topicAcl('Read', lane.topic))
       this.#parts.logger.warn(
         { event: 'kafka.fetch_failed', topic: lane.topic, partition: lane.partition, code },
-        `${lane.key} cannot be fetched: ${message}`,
+        `cannot be fetched: ${message}`,
       )
     }
   }

@@ -1,4 +1,5 @@
 import type { BrokerLogger } from '../broker-config.ts'
+import { codeMessage, topicAcl } from '../broker-error.ts'
 import type { TopicCache } from '../wire/topic-cache.ts'
 
 /**
@@ -45,14 +46,25 @@ export class WantedTopics {
     return changed
   }
 
+  /** One that we may not see may be there or not. */
+  #sayRefused(topic: string): void {
+    const view = this.#cache.last(topic)
+    if (view?.status !== 'failed' || view.code !== 'topic_authorization_failed') return
+    this.#logger.warn(
+      { event: 'kafka.topic_refused', topic, code: view.code },
+      `topic ${topic} cannot be read: ${codeMessage(view.code, topicAcl('Read', topic))}`,
+    )
+  }
+
   #say(missing: readonly string[]): void {
     const said = missing.join()
     if (said === this.#missing) return
     this.#missing = said
+    for (const topic of missing) this.#sayRefused(topic)
     if (missing.length > 0) {
       this.#logger.warn(
         { event: 'kafka.topics_missing', topics: missing },
-        `topics that do not exist: ${said}`,
+        `topics that do not exist, or cannot be seen: ${said}`,
       )
     }
     this.#onMissing(missing)

@@ -1,5 +1,5 @@
 import type { BrokerLogger } from '../broker-config.ts'
-import { codeOf, messageOf } from '../broker-error.ts'
+import { codeMessage, codeOf, messageOf, topicAcl } from '../broker-error.ts'
 import type { OutgoingRecord } from '../records.ts'
 import { partitionFor } from '../topics/partition-for.ts'
 import { TopicCache } from '../wire/topic-cache.ts'
@@ -184,7 +184,7 @@ class Producer implements CoalescingProducer {
       this.#refuseAll(
         [item],
         code,
-        `topic ${topic} cannot be written: ${code}`,
+        `topic ${topic} cannot be written: ${codeMessage(code, topicAcl('Write', topic))}`,
         view?.status === 'failed' && view.retryable,
       )
     }

@@ -1,5 +1,5 @@
 import type { BrokerLogger } from '../broker-config.ts'
-import { codeOf, kafkaFault, messageOf } from '../broker-error.ts'
+import { codeOf, faultMessage, kafkaFault, messageOf, topicAcl } from '../broker-error.ts'
 import { partitionKey } from '../records.ts'
 import type { TopicCache } from '../wire/topic-cache.ts'
 import { isSettled, PartitionQueue, type PendingRecord, type SentBatch } from './partition-queue.ts'
@@ -256,12 +256,15 @@ export class ProduceEngine {
       this.#wait(queue, { code: 'kafka_no_answer', message: `the answer left out ${queue.key}` })
       return 'stale'
     }
-    const { code, message } = kafkaFault(answer.errorCode)
-    const cause = { code, message: `${queue.key}: ${message}` }
     const verdict = verdictOf(answer.errorCode)
     if (verdict === 'written') {
       this.#written(queue, batch, answer)
-    } else if (verdict === 'refused') {
+      return 'fine'
+    }
+    const { code } = kafkaFault(answer.errorCode)
+    const why = faultMessage(answer.errorCode, topicAcl('Write', queue.topic))
+    const cause = { code, message: `${queue.key}: ${why}` }
+    if (verdict === 'refused') {
       this.#fail(queue, batch, cause, batch.maybeWritten)
     } else if (verdict === 'identity' && batch.maybeWritten) {
       this.#fail(queue, batch, cause, true)

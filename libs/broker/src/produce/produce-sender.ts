@@ -1,4 +1,4 @@
-import { codeOf, LinkError, messageOf } from '../broker-error.ts'
+import { KAFKA, LinkError, anyTopicAcl, codeOf, kafkaError, messageOf } from '../broker-error.ts'
 import type { OutgoingRecord } from '../records.ts'
 import type { Cluster, TopicView } from '../wire/cluster.ts'
 import { encodeProduce, type ProduceBody } from '../wire/encode-produce.ts'
@@ -65,9 +65,13 @@ export function createProduceSender(cluster: Cluster): ProduceSender {
 
     async identity() {
       const link = await cluster.anyLink()
-      const answer = await link.request<{ producerId: string; producerEpoch: number }>('InitProducerId', {
-        transactionalId: null,
-      })
+      const answer = await link.request<{ errorCode: number; producerId: string; producerEpoch: number }>(
+        'InitProducerId',
+        { transactionalId: null },
+        { raw: true },
+      )
+      if (answer.errorCode !== KAFKA.none)
+        throw kafkaError(answer.errorCode, 'an idempotent producer', anyTopicAcl)
       return { producerId: answer.producerId, epoch: answer.producerEpoch, sequences: new Map() }
     },
 

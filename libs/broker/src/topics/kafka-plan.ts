@@ -85,10 +85,10 @@ function topicGrants({ prefix, queues, externalTopics, mayCreate }: KafkaPlanOpt
   const config = configTopic(prefix).name
   const look = ['DescribeConfigs']
   const make = mayCreate ? ['Create'] : []
-  // What `PUT` and `DELETE /v1/streams` do.
-  const change = mayCreate ? ['Create', 'Alter', 'AlterConfigs', 'Delete'] : []
+  // What `PUT` and `DELETE /v1/streams` do. DescribeConfigs comes with AlterConfigs.
+  const change = mayCreate ? ['Create', 'Alter', 'AlterConfigs', 'Delete'] : look
   return [
-    ['gateway', events, ['Read', 'Write', ...look, ...change], 'prefixed'],
+    ['gateway', events, ['Read', 'Write', ...change], 'prefixed'],
     ['gateway', config, ['Read']],
     ['trigger-service', events, ['Read'], 'prefixed'],
     ['trigger-service', responses, ['Write']],

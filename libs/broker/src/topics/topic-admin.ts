@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokerLogger, TopicSettings } from '../broker-config.ts'
-import { BrokerError, KAFKA, kafkaError } from '../broker-error.ts'
+import { BrokerError, codeMessage, KAFKA, kafkaError, topicAcl } from '../broker-error.ts'
 import type { Cluster, TopicView } from '../wire/cluster.ts'
 import { unknownTopic, withLeaders } from '../wire/partition-leader.ts'
 import { configCommand, PLAN_HINT } from './topic-commands.ts'
@@ -112,6 +112,7 @@ class Admin implements TopicAdmin {
     const { mode } = this.#settings
     if (mode === 'off') return { created: [], existing: [], warnings: [] }
     const seen = await this.#views(wanted.map(({ name }) => name))
+    for (const { name } of wanted) refuseUnseen(name, seen.get(name))
     const missing = wanted.filter(({ name }) => seen.get(name)?.status !== 'known')
     if (mode === 'verify' && missing.length > 0) {
       const names = missing.map(({ name }) => name).join(', ')
@@ -166,7 +167,12 @@ class Admin implements TopicAdmin {
     )
     for (const { errorCode, resourceName, configEntries } of answer.resources) {
       if (errorCode === KAFKA.unknownTopicOrPartition) continue
-      if (errorCode !== KAFKA.none) throw kafkaError(errorCode, `settings of topic ${resourceName}`)
+      if (errorCode !== KAFKA.none)
+        throw kafkaError(
+          errorCode,
+          `settings of topic ${resourceName}`,
+          topicAcl('DescribeConfigs', resourceName),
+        )
       const values = configEntries.map(
         ({ configName, configValue, configSource }): [string, TopicConfigValue] => [
           configName,
@@ -195,7 +201,8 @@ class Admin implements TopicAdmin {
       { raw: true },
     )
     const errorCode = answer.resources[0]?.errorCode ?? KAFKA.none
-    if (errorCode !== KAFKA.none) throw kafkaError(errorCode, `changing topic ${topic}`)
+    if (errorCode !== KAFKA.none)
+      throw kafkaError(errorCode, `changing topic ${topic}`, topicAcl('AlterConfigs', topic))
     await this.#seen(topic, changes)
   }
 
@@ -224,7 +231,8 @@ class Admin implements TopicAdmin {
     if (errorCode !== KAFKA.none) {
       const now = (await this.#views([topic])).get(topic)
       if (now?.status !== 'known') throw unknownTopic(topic)
-      if (now.leaders.length !== partitions) throw kafkaError(errorCode, `adding partitions to ${topic}`)
+      if (now.leaders.length !== partitions)
+        throw kafkaError(errorCode, `adding partitions to ${topic}`, topicAcl('Alter', topic))
     }
     await this.#untilVisible([topic], partitions)
   }
@@ -233,7 +241,7 @@ class Admin implements TopicAdmin {
     const answer = await this.#askController('DeleteTopics', { topics: [topic], timeout: ADMIN_TIMEOUT_MS })
     const errorCode = answer.topicErrors[0]?.errorCode ?? KAFKA.none
     if (errorCode !== KAFKA.none && errorCode !== KAFKA.unknownTopicOrPartition) {
-      throw kafkaError(errorCode, `deleting topic ${topic}`)
+      throw kafkaError(errorCode, `deleting topic ${topic}`, topicAcl('Delete', topic))
     }
   }
 
@@ -271,7 +279,7 @@ class Admin implements TopicAdmin {
     for (const { topic, errorCode, errorMessage } of answer.topicErrors) {
       if (errorCode === KAFKA.none) created.add(topic)
       else if (errorCode !== KAFKA.topicAlreadyExists) {
-        const error = kafkaError(errorCode, `creating topic ${topic}`)
+        const error = kafkaError(errorCode, `creating topic ${topic}`, topicAcl('Create', topic))
         throw errorMessage ? new BrokerError(error.code, `${error.message} (${errorMessage})`, error) : error
       }
     }
@@ -318,6 +326,13 @@ class Admin implements TopicAdmin {
       }
     }
   }
+}
+
+/** A topic that we may not see may be there or not. */
+function refuseUnseen(topic: string, view: TopicView | undefined): void {
+  if (view?.status !== 'failed' || view.code !== 'topic_authorization_failed') return
+  const why = codeMessage(view.code, topicAcl('Describe', topic))
+  throw new BrokerError(view.code, `looking for topic ${topic}: ${why}`, { retryable: false })
 }
 
 function entries(config: Readonly<Record<string, string>>): { name: string; value: string }[] {

@@ -1,5 +1,5 @@
 import type { Address, LinkSettings } from '../broker-config.ts'
-import { BrokerError, KAFKA, kafkaFault, LinkError } from '../broker-error.ts'
+import { BrokerError, groupAcl, KAFKA, kafkaError, kafkaFault, LinkError } from '../broker-error.ts'
 import { Link } from './link.ts'
 
 /** What is known of one topic: the leader of each partition (index = partition; null = none now), or why it is not known. */
@@ -106,12 +106,12 @@ export class Cluster {
   /** The link to the broker that coordinates a group. */
   async coordinatorOf(groupId: string): Promise<number> {
     const link = await this.anyLink()
-    const { coordinator } = await link.request<{ coordinator: { nodeId: number } & Address }>(
-      'GroupCoordinator',
-      {
-        groupId,
-      },
-    )
+    const { errorCode, coordinator } = await link.request<{
+      errorCode: number
+      coordinator: { nodeId: number } & Address
+    }>('GroupCoordinator', { groupId }, { raw: true })
+    if (errorCode !== KAFKA.none)
+      throw kafkaError(errorCode, `coordinator of group ${groupId}`, groupAcl(groupId))
     this.#learn(coordinator.nodeId, { host: coordinator.host, port: coordinator.port })
     return coordinator.nodeId
   }

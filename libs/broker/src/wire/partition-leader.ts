@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { BrokerError, kafkaError } from '../broker-error.ts'
+import { BrokerError, codeMessage, kafkaError, type NeededAcl, topicAcl } from '../broker-error.ts'
 import type { Cluster, TopicView } from './cluster.ts'
 
 /** How often a question is put again while leaders move or brokers restart, and the pause between (ms): about 5 s. */
@@ -22,7 +22,8 @@ export async function topicView(
   if (view?.status === 'known') return view
   const code = view?.code ?? 'unknown_topic_or_partition'
   if (code === 'unknown_topic_or_partition') throw unknownTopic(topic)
-  throw new BrokerError(code, `topic ${topic} cannot be asked about: ${code}`, {
+  const why = codeMessage(code, topicAcl('Describe', topic))
+  throw new BrokerError(code, `topic ${topic} cannot be asked about: ${why}`, {
     retryable: view?.retryable ?? false,
   })
 }
@@ -49,8 +50,8 @@ export async function withLeaders<T>(ask: () => Promise<T>, signal?: AbortSignal
 }
 
 /** Throws the error of a partition's answer, retryable where new metadata can mend it. */
-export function failOn(errorCode: number, about: string): void {
+export function failOn(errorCode: number, about: string, needed: NeededAcl): void {
   if (errorCode === 0) return
-  const error = kafkaError(errorCode, about)
+  const error = kafkaError(errorCode, about, needed)
   throw isStaleMetadata(errorCode) ? new BrokerError(error.code, error.message, { retryable: true }) : error
 }
