@@ -12,7 +12,7 @@ export const SMALL = Object.fromEntries(
 
 export interface Release {
   name: string
-  chart: 'headrace'
+  chart: 'headrace' | 'headrace-worker'
   namespace: string
   set: Record<string, string | number | boolean>
 }
@@ -23,6 +23,10 @@ export class Cluster {
 
   constructor(node: KubernetesNode) {
     this.node = node
+  }
+
+  async kubectl(namespace: string, ...args: string[]): Promise<string> {
+    return await this.node.kubectl(['--namespace', namespace, ...args])
   }
 
   /** A namespace that takes restricted pods only. */
@@ -62,24 +66,29 @@ export class Cluster {
     ])
   }
 
+  /** A rolling restart, to its end: until no pod of before is left. */
+  async restart(namespace: string, deployment: string): Promise<void> {
+    const before = await this.pods(namespace, deployment)
+    await this.kubectl(namespace, 'rollout', 'restart', `deployment/${deployment}`)
+    await this.settled(namespace, deployment)
+    await this.gone(namespace, before)
+  }
+
+  /** Until all pods of a deployment are ready. */
+  async settled(namespace: string, deployment: string): Promise<void> {
+    await this.kubectl(namespace, 'rollout', 'status', `deployment/${deployment}`, '--timeout', DEADLINE)
+  }
+
   /** Until these pods are no more. */
   async gone(namespace: string, pods: string[]): Promise<void> {
     if (pods.length === 0) return
     const names = pods.map((pod) => `pod/${pod}`)
-    await this.node.kubectl([
-      '--namespace',
-      namespace,
-      'wait',
-      '--for=delete',
-      '--timeout',
-      DEADLINE,
-      ...names,
-    ])
+    await this.kubectl(namespace, 'wait', '--for=delete', '--timeout', DEADLINE, ...names)
   }
 
   /** The names of a deployment's pods. */
   async pods(namespace: string, deployment: string): Promise<string[]> {
-    const named = await this.node.kubectl(['--namespace', namespace, 'get', 'pods', '--output', 'name'])
+    const named = await this.kubectl(namespace, 'get', 'pods', '--output', 'name')
     const start = `pod/${deployment}-`
     return named
       .split('\n')
@@ -89,7 +98,6 @@ export class Cluster {
 
   /** The address at which a service is reached from the node. */
   async address(namespace: string, service: string): Promise<string> {
-    const path = 'jsonpath={.spec.clusterIP}'
-    return await this.node.kubectl(['--namespace', namespace, 'get', 'service', service, '--output', path])
+    return await this.kubectl(namespace, 'get', 'service', service, '--output=jsonpath={.spec.clusterIP}')
   }
 }

@@ -10,7 +10,8 @@ import { REPOSITORY } from './repository.ts'
 const run = promisify(execFile)
 
 /** Of the version that the charts are of, so that no chart has to be told. */
-const HEADRACE_IMAGE = 'headrace:0.1.0'
+export const HEADRACE_VERSION = '0.1.0'
+const HEADRACE_IMAGE = `headrace:${HEADRACE_VERSION}`
 const BASE_IMAGES = ['node:24-bookworm-slim', KAFKA_IMAGE, POSTGRES_IMAGE]
 
 /** Builds our image from the Dockerfile of this tree, and writes it with Kafka's and Postgres's to one archive. */
