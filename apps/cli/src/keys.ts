@@ -2,6 +2,7 @@ import { issueKey, noKey, wireKey } from '@headrace/orchestrator'
 import {
   createLogger,
   databaseSettings,
+  databaseUrlOf,
   type Environment,
   type Logger,
   parseConfig,
@@ -34,7 +35,7 @@ async function onStore(env: Environment, work: (store: Store) => Promise<object>
       const parsed = parseConfig(settings, env)
       log = createLogger({ name: 'keys', level: parsed.HEADRACE_LOG_LEVEL })
       const store = openStore({
-        url: parsed.HEADRACE_DATABASE_URL,
+        url: databaseUrlOf(parsed),
         applicationName: 'headrace-keys',
         connections: 1,
       })

@@ -2,6 +2,7 @@ import { prepareSchema } from '@headrace/orchestrator'
 import {
   createLogger,
   databaseSettings,
+  databaseUrlOf,
   type Environment,
   type Logger,
   parseConfig,
@@ -29,8 +30,9 @@ export async function runMigration(env: Environment, { check }: MigrateOptions):
   return await runMain({
     log: () => log,
     start: async (signal) => {
-      const { HEADRACE_DATABASE_URL: databaseUrl, HEADRACE_LOG_LEVEL: level } = parseConfig(settings, env)
-      log = createLogger({ name: 'migrate', level })
+      const values = parseConfig(settings, env)
+      const databaseUrl = databaseUrlOf(values)
+      log = createLogger({ name: 'migrate', level: values.HEADRACE_LOG_LEVEL })
       const store = openStore({ url: databaseUrl, applicationName: 'headrace-migrate', connections: 1 })
       try {
         await prepareSchema({ store, databaseUrl, mayMigrate: !check, log, clock: systemClock, signal })

@@ -153,7 +153,7 @@ planCommand(
 
 planCommand(
   'apply',
-  'Carry out the plan: make the topics that are missing, correct settings. Settings: HEADRACE_*, HEADRACE_KAFKA_*.',
+  'Carry out the plan: make the topics that are missing, correct settings. Settings: HEADRACE_*.',
 )
   .option('--acls', 'grant the ACLs too', false)
   .option('--dry-run', 'change nothing; exit with 1 when there is something to do', false)

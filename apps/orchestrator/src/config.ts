@@ -3,6 +3,7 @@ import { type RegistryAccess, registrySettings } from '@headrace/registry'
 import {
   ConfigError,
   databaseSettings,
+  databaseUrlOf,
   durationSetting,
   type Environment,
   integerSetting,
@@ -95,7 +96,7 @@ export function parseOrchestratorConfig(env: Environment): OrchestratorConfig {
       taskPartitions: parsed.HEADRACE_TASK_PARTITIONS,
       responsePartitions: parsed.HEADRACE_RESPONSE_PARTITIONS,
     },
-    databaseUrl: parsed.HEADRACE_DATABASE_URL,
+    databaseUrl: databaseUrlOf(parsed),
     schemaRegistry: registry.access,
     schemaRegister: parsed.HEADRACE_SCHEMA_REGISTER,
     migrate: parsed.HEADRACE_MIGRATE,

@@ -3,6 +3,7 @@ import { type RegistryAccess, registrySettings } from '@headrace/registry'
 import {
   ConfigError,
   databaseSettings,
+  databaseUrlOf,
   durationSetting,
   integerSetting,
   kafkaSettings,
@@ -74,7 +75,7 @@ export function parseTriggerServiceConfig(env: NodeJS.ProcessEnv): TriggerServic
       security,
     },
     prefix: values.HEADRACE_PREFIX,
-    databaseUrl: values.HEADRACE_DATABASE_URL,
+    databaseUrl: databaseUrlOf(values),
     schemaRegistry: registry.access,
     progressEveryMs: values.HEADRACE_FLUSH_PROGRESS_INTERVAL,
     queuedRunsMax: values.HEADRACE_QUEUED_RUNS_MAX,

@@ -54,6 +54,7 @@ export { KNOWN_SETTINGS } from './setting-names.ts'
 export {
   addressListSetting,
   databaseSettings,
+  databaseUrlOf,
   durationSetting,
   integerSetting,
   kafkaSettings,

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ConfigError } from './config.ts'
 import { LOG_LEVELS } from './log.ts'
 import { DRAIN_TIMEOUT_DEFAULT_MS } from './service.ts'
 
@@ -98,8 +99,44 @@ export const kafkaSettings = {
     .default(-1),
 }
 
+/** As Postgres takes it without quotes. */
+const SCHEMA = /^[a-z_][a-z0-9_]{0,62}$/
+
 export const databaseSettings = {
   HEADRACE_DATABASE_URL: urlSetting(['postgres', 'postgresql']),
+  /** Where our tables are; migrations make it. */
+  HEADRACE_DATABASE_SCHEMA: z
+    .string()
+    .regex(SCHEMA, { error: 'must be 1 to 63 lower-case letters, digits or underscores, no digit first' })
+    .optional(),
+  HEADRACE_DATABASE_PASSWORD_FILE: z.string().optional(),
+}
+
+/** One URL of what the three say: the schema as `search_path`, the file as `password_file`, which the store reads. */
+export function databaseUrlOf(values: z.infer<z.ZodObject<typeof databaseSettings>>): string {
+  const {
+    HEADRACE_DATABASE_URL: given,
+    HEADRACE_DATABASE_SCHEMA: schema,
+    HEADRACE_DATABASE_PASSWORD_FILE: file,
+  } = values
+  if (schema === undefined && file === undefined) return given
+  const url = new URL(given)
+  if (file !== undefined) {
+    if (url.password !== '')
+      throw new ConfigError([
+        {
+          variable: 'HEADRACE_DATABASE_PASSWORD_FILE',
+          message: 'cannot be set together with a password in HEADRACE_DATABASE_URL',
+        },
+      ])
+    url.searchParams.set('password_file', file)
+  }
+  if (schema !== undefined)
+    url.searchParams.set(
+      'options',
+      `${url.searchParams.get('options') ?? ''} -c search_path=${schema}`.trim(),
+    )
+  return url.toString()
 }
 
 export const processSettings = {

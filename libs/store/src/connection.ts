@@ -1,5 +1,6 @@
 import { type CustomTypesConfig, Pool, types } from 'pg'
 import { measureQueries, type QueryMeter } from './statement.ts'
+import { UrlClient } from './url-client.ts'
 
 /** How long a statement may run. Hot ones take milliseconds; a longer one waits for a lock or a broken disk. */
 const statementTimeoutMsDefault = 15_000
@@ -13,7 +14,10 @@ const connectionsDefault = 6
 const connectionLifetimeSeconds = 6 * 3_600
 
 export interface StoreOptions {
-  /** `postgres://user:password@host:port/database`. */
+  /**
+   * `postgres://user:password@host:port/database`, with parameters as libpq has them: `sslmode`, `sslrootcert`, `options`. Ours
+   * is `password_file`, in place of the password.
+   */
   url: string
   /** Shown in `pg_stat_activity`. */
   applicationName: string
@@ -82,6 +86,7 @@ export function urlWithSettings(url: string, settings: string[]): string {
 function openPool(options: StoreOptions, settings: string[], connections: number): Pool {
   const statementTimeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault
   const pool = new Pool({
+    Client: UrlClient,
     connectionString: urlWithSettings(options.url, [
       'timezone=UTC',
       `statement_timeout=${statementTimeoutMs}`,

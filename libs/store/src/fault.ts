@@ -1,3 +1,5 @@
+import { certificateCodes, NO_TLS } from './url-client.ts'
+
 /**
  * Whose fault an error of Postgres is, and so what to do:
  * - `row`: a value the row brought (SQLSTATE 22, 23): halve the batch down to it ({@link isolate}), refuse it alone.
@@ -32,6 +34,7 @@ const outageMessages = [
   'timeout exceeded when trying to connect',
   'timeout expired',
   'Cannot use a pool after calling end',
+  NO_TLS,
 ]
 const retryStates = new Set(['40001', '40P01', '55P03'])
 
@@ -46,7 +49,8 @@ export function classify(error: unknown): FaultKind {
       return error.errors.every((one) => classify(one) === 'outage') ? 'outage' : 'bug'
     return outageMessages.some((sentence) => error.message.startsWith(sentence)) ? 'outage' : 'bug'
   }
-  if (socketCodes.has(code)) return 'outage'
+  // A certificate that is not believed heals when the right one is put there, as a password does.
+  if (socketCodes.has(code) || certificateCodes.has(code)) return 'outage'
   if (retryStates.has(code)) return 'retry'
   if (code === '23514' && !('constraint' in error && error.constraint)) return 'missing_partition'
   switch (code.slice(0, 2)) {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
-import { Client } from 'pg'
+import type { Client } from 'pg'
 import { openStore, type Store, urlWithSettings } from './connection.ts'
 import { ensurePartitions } from './partitions.ts'
+import { UrlClient } from './url-client.ts'
 
 /** Beside `src` and beside `dist`: found from the source and from the compiled package. */
 const migrationsFolder = new URL('../migrations/', import.meta.url)
@@ -43,7 +44,7 @@ export async function migrate(
   options: { log?: (migration: string) => void } = {},
 ): Promise<{ applied: string[] }> {
   const migrations = await readMigrations()
-  const client = new Client({
+  const client = new UrlClient({
     connectionString: urlWithSettings(url, ['timezone=UTC']),
     application_name: 'headrace-migrate',
   })
@@ -51,6 +52,7 @@ export async function migrate(
   const applied: string[] = []
   try {
     await client.query('select pg_advisory_lock($1)', [migrationsLock])
+    await makeSchema(client)
     await client.query(
       `create table if not exists headrace_migrations (
          number int primary key, name text not null, sha256 text not null, applied_at timestamptz not null default now())`,
@@ -75,6 +77,16 @@ export async function migrate(
     await store.close()
   }
   return { applied }
+}
+
+/** The schema that `search_path` names, where there is none of it yet. */
+async function makeSchema(client: Client): Promise<void> {
+  const { rows } = await client.query<{ there: boolean; path: string }>(
+    `select current_schema() is not null as there, current_setting('search_path') as path`,
+  )
+  const [row] = rows
+  if (row === undefined || row.there || !/^[a-z_][a-z0-9_]*$/.test(row.path)) return
+  await client.query(`create schema if not exists ${row.path}`)
 }
 
 function assertHistory(migrations: Migration[], done: { name: string; sha256: string }[]): void {

@@ -4,9 +4,11 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type KafkaExtras, startKafka, startPostgres, startSchemaRegistry } from '@headrace/local'
+import type { Certificate } from './certificates.ts'
 import { eventually } from './eventually.ts'
 import { atFileEnd } from './file-end.ts'
 import { testFolder } from './infra.ts'
+import { offerTls } from './offer-tls.ts'
 import { neutralEnvironment } from './shared-infra.ts'
 
 const execute = promisify(execFile)
@@ -35,6 +37,8 @@ export interface OwnPostgres extends OwnServer {
   readonly url: string
   /** Copies its data, which needs it stopped; what this resolves with puts the copy in its place, and needs so too. */
   backup(): Promise<() => Promise<void>>
+  /** Has it offer TLS with this certificate from now on. */
+  secure(certificate: Certificate): Promise<void>
 }
 
 /** A Kafka of the test's own; with `extras`, on this machine's JVM. Ended with the file. */
@@ -64,6 +68,7 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
       await replace(copy, data)
       return async () => await replace(data, copy)
     },
+    secure: async (certificate) => await offerTls(first.url, data, certificate),
   }
 }
 
