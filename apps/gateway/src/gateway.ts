@@ -100,7 +100,7 @@ async function start(context: ServiceContext, { config, activity }: StartParts):
   const bindings = createKnownBindings(context, {
     broker,
     prefix: config.prefix,
-    frames: framesOf(config.schemaRegistry),
+    frames: framesOf(config.schemaRegistry, metrics),
     keys,
     eventTypes,
   })

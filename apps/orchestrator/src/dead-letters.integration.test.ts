@@ -1,8 +1,10 @@
 import { createBroker } from '@headrace/broker'
 import type { Problem, WireDeadLetter, WireDeadLetterWhole, WireList, WireRun } from '@headrace/schemas'
-import { silentLogger } from '@headrace/service'
+import { createMetrics, silentLogger, systemClock } from '@headrace/service'
+import { openStore } from '@headrace/store'
 import { createDatabase, eventually, infra, readTopic } from '@headrace/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { deadLetterGauge } from './dead-letters/dead-letter-gauge.ts'
 import { workflowOf } from './fakes/fake-worker.ts'
 import { type Started, startedOrchestrator } from './fakes/started-orchestrator.ts'
 
@@ -313,4 +315,22 @@ describe('the list', () => {
       expect((await headrace.call(`/v1/dead-letters?${query}`)).status).toBe(422)
     },
   )
+})
+
+test('dead letters are counted as open until something is decided about them', async () => {
+  const store = openStore({ url: databaseUrl, applicationName: 'test' })
+  const metrics = createMetrics()
+  const counting = deadLetterGauge({ broker, store, prefix, log: silentLogger, clock: systemClock, metrics })
+  const open = async (): Promise<number> => {
+    await counting.runOnce()
+    const text = await metrics.registry.getSingleMetricAsString('headrace_dead_letters_open')
+    return Number(/^headrace_dead_letters_open (\d+)$/m.exec(text)?.[1])
+  }
+  const before = await open()
+  const [one, other] = [await windowLetter(), await windowLetter()]
+  expect(await open()).toBe(before + 2)
+  await act(one, 'discard')
+  await act(other, 'redrive')
+  expect(await open()).toBe(before)
+  await store.close()
 })

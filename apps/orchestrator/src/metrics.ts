@@ -77,6 +77,10 @@ function waitMetrics(metrics: Metrics) {
       help: 'Wait commands by what became of them; one that is sent again counts again.',
       labels: ['kind', 'outcome'],
     }),
+    lookbackTruncated: metrics.counter({
+      name: 'waits_lookback_truncated_total',
+      help: 'Waits registered that look back less far than they asked for, for responses are kept no longer.',
+    }),
     answers: metrics.counter({
       name: 'answers_total',
       help: 'Waits that were answered or timed out; unverified: without the proof that no answer was on its way.',

@@ -39,6 +39,7 @@ import { createDeadLetterDesk } from './dead-letters/dead-letter-desk.ts'
 import { apiRoutes } from './http/api-routes.ts'
 import { workerRoutes } from './http/worker-routes.ts'
 import { kafkaProblem } from './kafka-problem.ts'
+import { deadLetterGauge } from './dead-letters/dead-letter-gauge.ts'
 import { orchestratorMetrics, type OrchestratorMetrics } from './metrics.ts'
 import { runTimers } from './runs/run-timers.ts'
 import { runGauges } from './runs/run-gauges.ts'
@@ -115,7 +116,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
   const { prefix } = config.kafka
   const common = { store, broker, prefix, log, clock }
   const running = runParts({ ...common, metrics, counts, activity })
-  const frames = framesOf(config.schemaRegistry)
+  const frames = framesOf(config.schemaRegistry, metrics)
   const { dispatcher, admissions, watch, events, childEnds } = running
   const serverClock = createServerClock(store, clock)
   const bound = streamParts({ config, store, broker, prefix, frames, ...shared })
@@ -141,6 +142,7 @@ async function assemble(context: ServiceContext, options: StartOrchestratorOptio
     ...housekeeping({ broker, config, serverClock, ...shared }),
     runGauges({ store, ...shared }),
     triggerGauges({ store, ...places, ...shared }),
+    deadLetterGauge({ broker, store, prefix, ...shared }),
   ]
   begin(parts, onStop)
 

@@ -95,7 +95,7 @@ async function start(context: ServiceContext, config: TriggerServiceConfig): Pro
   context.onStop(async () => await broker.close(), 'kafka')
 
   const triggerMetrics = createTriggerMetrics(metrics)
-  const streams = new BoundStreams(prefix, framesOf(config.schemaRegistry))
+  const streams = new BoundStreams(prefix, framesOf(config.schemaRegistry, metrics))
   const producer = broker.producer({ onProducerRecreated: () => triggerMetrics.producersRecreated.inc() })
   const deadLetters = createDeadLetters({
     producer,

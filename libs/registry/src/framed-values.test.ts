@@ -1,7 +1,7 @@
 import type { ReadFrame } from '@headrace/core'
 import type { Json } from '@headrace/schemas'
 import { expect, test } from 'vitest'
-import { FramedValues } from './framed-values.ts'
+import { FramedValues, type SchemaLookup } from './framed-values.ts'
 
 const framed = (id: number, text: string) => {
   const head = Buffer.alloc(5)
@@ -29,11 +29,13 @@ function values() {
     at.ms += ms
     await Promise.resolve()
   }
-  return { frames: new FramedValues({ byId }, { now: () => at.ms, sleep }), asked, at }
+  const counted: SchemaLookup[] = []
+  const frames = new FramedValues({ byId }, { now: () => at.ms, sleep }, (result) => counted.push(result))
+  return { frames, asked, at, counted }
 }
 
 test('an id is asked for once, whoever wants it at once, and is known from then on, without waiting', async () => {
-  const { frames, asked, at } = values()
+  const { frames, asked, at, counted } = values()
   const readers = await Promise.all([frames.reader(new Set([2])), frames.reader(new Set([2, 4]))])
   expect(asked).toEqual([2, 4])
   expect(readers.map((read) => read(framed(2, '7'), rule))).toEqual([
@@ -43,6 +45,7 @@ test('an id is asked for once, whoever wants it at once, and is known from then 
   at.isUp = false
   expect(frames.reader(new Set([2, 4]))).not.toBeInstanceOf(Promise)
   await expect(frames.reader(new Set([2, 6]))).rejects.toThrow('away')
+  expect(counted).toEqual(['miss', 'miss', 'hit', 'hit', 'hit', 'failed'])
 })
 
 test('an id that a replica of the registry learns of late is known', async () => {

@@ -19,6 +19,9 @@ const ASKED_AT_ONCE_MAX = 8
 /** Null: the registry has no such schema. */
 type Known = SchemaReader | null
 
+/** Of each id of a chunk of records: known, asked for, not in the registry, or the registry did not say. */
+export type SchemaLookup = 'hit' | 'miss' | 'unknown' | 'failed'
+
 /** A clock that only goes forward, in ms. */
 interface Forward {
   readonly now: () => number
@@ -36,12 +39,14 @@ interface Forward {
 export class FramedValues implements Frames {
   readonly #source: SchemaSource
   readonly #clock: Forward
+  readonly #count: (result: SchemaLookup) => void
   readonly #known = new Map<number, { reader: Known; since: number }>()
   readonly #asked = new Map<number, Promise<Known>>()
 
-  constructor(source: SchemaSource, clock: Forward) {
+  constructor(source: SchemaSource, clock: Forward, count: (result: SchemaLookup) => void = () => {}) {
     this.#source = source
     this.#clock = clock
+    this.#count = count
   }
 
   reader(ids: ReadonlySet<number>, signal?: AbortSignal): ReadFrame | Promise<ReadFrame> {
@@ -51,7 +56,10 @@ export class FramedValues implements Frames {
     for (const id of ids) {
       const known = this.#find(id)
       if (known === undefined) missing.push(id)
-      else readers.set(id, known)
+      else {
+        readers.set(id, known)
+        this.#count('hit')
+      }
     }
     return missing.length === 0 ? readBy(readers) : this.#ask(missing, readers, signal)
   }
@@ -99,7 +107,11 @@ export class FramedValues implements Frames {
   }
 
   async #read(id: number): Promise<Known> {
-    const schema = await this.#source.byId(id)
+    const schema = await this.#source.byId(id).catch((error: unknown) => {
+      this.#count('failed')
+      throw error
+    })
+    this.#count(schema === null ? 'unknown' : 'miss')
     if (schema === null) return null
     const reader = compileSchema(schema)
     this.#keep(id, reader)
@@ -144,7 +156,20 @@ const forward: Forward = {
   sleep: async (ms, signal) => await setTimeout(ms, undefined, { ref: false, ...(signal && { signal }) }),
 }
 
+/** What this library wants of an app's metrics. */
+interface Counters {
+  counter(metric: { name: string; help: string; labels: readonly ['result'] }): {
+    inc(labels: { result: SchemaLookup }): void
+  }
+}
+
 /** By the schemas of this registry; null: none is configured. */
-export function framesOf(access: RegistryAccess | null): Frames | null {
-  return access === null ? null : new FramedValues(createSchemaSource(access), forward)
+export function framesOf(access: RegistryAccess | null, metrics: Counters): Frames | null {
+  if (access === null) return null
+  const lookups = metrics.counter({
+    name: 'schema_cache_total',
+    help: 'Schema ids of framed records by how they were found: known (hit), asked for (miss), not in the registry, or the registry failed.',
+    labels: ['result'],
+  })
+  return new FramedValues(createSchemaSource(access), forward, (result) => lookups.inc({ result }))
 }

@@ -46,6 +46,7 @@ export {
 } from './queries/cursors.ts'
 export {
   beginRedrive,
+  countDecidedDeadLetters,
   type DeadLetterDecision,
   deadLetterDecisions,
   type DeadLetterRef,

@@ -48,11 +48,16 @@ describe('registering', () => {
 
   test('looks no further back than the look-back, and says so', async () => {
     const id = await waits.claimed()
-    await waits.register(
+    const asked = [
       eventWait(id, 'in', { since: { ago_ms: lookbackMs - 1_000 } }),
       eventWait(id, 'out', { since: { ago_ms: lookbackMs + 60_000 } }),
       eventWait(id, 'run', { since: 'run' }),
-    )
+    ]
+    const truncated = async () =>
+      (await waits.register(...asked)).slice(0, 2).map((outcome) => 'lookbackTruncated' in outcome)
+    expect(await truncated()).toEqual([false, true])
+    // It is told, and counted, when it is made.
+    expect(await truncated()).toEqual([false, false])
     const { rows } = await scene.store.general.query(
       `select key, lookback_truncated, since = now() - interval '24 h' as at_bound, since - asked_since as cut from waits where run_id = $1 order by key`,
       [id],

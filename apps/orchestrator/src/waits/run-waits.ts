@@ -109,6 +109,7 @@ function settle(
 ): void {
   const kind = command.kind === 'wait' ? command.wait.kind : command.kind
   metrics.waits.inc({ kind, outcome: outcome.kind })
+  if (outcome.kind === 'registered' && outcome.lookbackTruncated === true) metrics.lookbackTruncated.inc()
   if (outcome.kind === 'invoked') replies.set(index, { kind: 'invoked', run_id: outcome.childRunId })
   else if (outcome.kind !== 'registered') replies.set(index, outcome)
   else if (outcome.status === 'pending') pending()

@@ -116,6 +116,28 @@ export async function beginRedrive(store: Store, ref: DeadLetterRef): Promise<{ 
   return row === undefined ? null : { begunMs: row.begun_ms }
 }
 
+const countStatement = statement(
+  'count_decided_dead_letters',
+  `select count(*)::int as decided
+   from unnest($1::int[], $2::int8[], $3::int8[]) u(partition, low, high)
+   cross join lateral (
+     select from dead_letters d
+     where d.partition = u.partition and d.sequence_id >= u.low and d.sequence_id < u.high and d.status || '' <> 'open' offset 0) d`,
+)
+
+/** How many of the dead letters in these stretches of their topic are redriven or discarded. */
+export async function countDecidedDeadLetters(
+  store: Store,
+  stretches: readonly { partition: number; low: number; high: number }[],
+): Promise<number> {
+  const [row] = await run<{ decided: number }>(store.general, countStatement, [
+    numberArray(stretches.map(({ partition }) => partition)),
+    numberArray(stretches.map(({ low }) => low)),
+    numberArray(stretches.map(({ high }) => high)),
+  ])
+  return row?.decided ?? 0
+}
+
 /** Decisions are kept for 90 days: three times as long as Kafka keeps dead letters, segments that close late included. */
 const KEPT_MS = 90 * 86_400_000
 

@@ -79,9 +79,10 @@ export const registerStatement = statement(
      where (select count(*) from projected) >= 0
      order by f.run_id, f.key
      on conflict do nothing
-     returning run_id, key, status)
+     returning run_id, key, status, lookback_truncated)
    select h.run_id, h.key, h.epoch, h.worker_id, h.there_kind, h.there_topic, h.there_filter, h.step_kind,
-     m.too_long, m.too_many, coalesce(h.there_status, i.status) as status
+     m.too_long, m.too_many, coalesce(h.there_status, i.status) as status,
+     coalesce(i.lookback_truncated, false) as lookback_truncated
    from held h
    left join missing m on m.run_id = h.run_id and m.key = h.key
    left join inserted i on i.run_id = h.run_id and i.key = h.key`,
@@ -102,4 +103,6 @@ export interface RegisterRow {
   too_many: boolean | null
   /** Of the wait, there or inserted; null: another registration of it was first, at the same moment. */
   status: 'pending' | 'open' | 'answered' | 'timed_out' | 'cancelled' | null
+  /** Inserted now, it looks back less far than was asked for. */
+  lookback_truncated: boolean
 }

@@ -15,8 +15,8 @@ export interface WaitRequest {
 }
 
 export type WaitRegistration =
-  /** It is there, now or long since. */
-  { kind: 'registered'; status: NonNullable<RegisterRow['status']> } | NotTaken
+  /** It is there, now or long since. Now, it may look back less far than was asked for. */
+  { kind: 'registered'; status: NonNullable<RegisterRow['status']>; lookbackTruncated?: true } | NotTaken
 
 /**
  * Registers waits of any number of workers, and answers each at its index. A wait that is there stays as it is. Whoever
@@ -99,7 +99,12 @@ function outcomeOf({ command }: WaitRequest, row: RegisterRow): WaitRegistration
       detail: `the wait ${command.key} would last longer than ${limits.waitMsMax / 86_400_000} days, the most there is`,
     }
   if (row.too_many === true) return tooManyOpenWaits
-  return row.status === null ? null : { kind: 'registered', status: row.status }
+  if (row.status === null) return null
+  return {
+    kind: 'registered',
+    status: row.status,
+    ...(row.lookback_truncated ? { lookbackTruncated: true } : {}),
+  }
 }
 
 function describe(wait: { kind: string; topic: string | null; filter: string | null }): string {
