@@ -1,6 +1,6 @@
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { KAFKA_IMAGE } from '@headrace/local'
+import { APICURIO_VERSION, KAFKA_IMAGE } from '@headrace/local'
 import { parseConfig } from '@headrace/service'
 import { REPOSITORY } from '@headrace/testing'
 import { expect, test } from 'vitest'
@@ -51,6 +51,14 @@ test('nothing of compose can be reached from another machine', () => {
 
 const stringsOf = (values: Record<string, unknown>): Record<string, string> =>
   Object.fromEntries(Object.entries(values).map(([name, value]) => [name, String(value)]))
+
+test('the registry of compose is that of the tests, and the apps are told of none unless somebody says so', () => {
+  expect(services['registry']?.image).toBe(`apicurio/apicurio-registry-kafkasql:${APICURIO_VERSION}`)
+  for (const app of ['gateway', 'trigger-service', 'orchestrator'])
+    expect(services[app]?.environment?.['HEADRACE_SCHEMA_REGISTRY_URL']).toBe(
+      '${HEADRACE_SCHEMA_REGISTRY_URL:-}',
+    )
+})
 
 test('what is ours runs on a read-only root without capabilities, and says when it is ready', () => {
   const ours = Object.entries(services).filter(([, { image }]) => image.startsWith('headrace'))

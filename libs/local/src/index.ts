@@ -7,6 +7,7 @@ export type { KafkaExtras } from './kafka-properties.ts'
 export { NoKafkaError, startKafka, type LocalKafka, type StartKafkaOptions } from './kafka.ts'
 export { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts'
 export { POSTGRES_IMAGE, startPostgres, type LocalPostgres, type StartPostgresOptions } from './postgres.ts'
+export { APICURIO_VERSION } from './schema-registry-files.ts'
 export { endOrphans, type OrphanSearch } from './server-process.ts'
 export { resetDataFolder } from './reset.ts'
 export {
