@@ -1,5 +1,5 @@
 import { StreamsRefusedError } from '@headrace/broker'
-import { openCaller } from '@headrace/http'
+import { type Caller, openCaller } from '@headrace/http'
 import { limits, ProblemError } from '@headrace/schemas'
 import { createMetrics } from '@headrace/service'
 import { expect, test } from 'vitest'
@@ -21,9 +21,15 @@ interface Told {
 /** Answers these lines, in groups as given. `fails`: ids that Kafka does not take; `refuses`: streams that are not made. */
 async function answered(
   groups: string[][],
-  { fails = [], refuses = [], away = [] }: { fails?: string[]; refuses?: string[]; away?: string[] } = {},
+  {
+    fails = [],
+    refuses = [],
+    away = [],
+    caller = openCaller,
+  }: { fails?: string[]; refuses?: string[]; away?: string[]; caller?: Caller } = {},
 ) {
   const written: string[][] = []
+  const ensured = new Set<string>()
   const publish: PublishEvents = (events) => {
     written.push(events.map(({ id }) => id))
     const fateOf = ({ id, topic, stream, callerId }: (typeof events)[number], index: number): EventOutcome =>
@@ -43,6 +49,7 @@ async function answered(
     return Promise.resolve(events.map(fateOf))
   }
   const ensure = (streams: ReadonlySet<string>): Promise<void> => {
+    for (const stream of streams) ensured.add(stream)
     const refused = [...streams].filter((stream) => refuses.includes(stream))
     if (refused.length > 0)
       return Promise.reject(new StreamsRefusedError('stream_autocreate_off', refused, 'it is not made'))
@@ -60,7 +67,7 @@ async function answered(
     metrics: createGatewayMetrics(createMetrics(), admission),
     rate: createRateLimit(() => 0),
     rules: { types: { of: () => null }, isFramed: false, bindingOf: () => null },
-    caller: openCaller,
+    caller,
     now: () => 0,
     publisher: { keyId: 'local', idempotencyKey: null },
     trace: { beginBatch: () => null, endBatch: () => undefined },
@@ -75,6 +82,7 @@ async function answered(
   return {
     told: told.map(({ line, problem }) => [line, problem?.code ?? 'written']),
     written,
+    ensured: [...ensured],
     ids: told.map(({ id }) => id),
   }
 }
@@ -106,6 +114,15 @@ test('L2: nor does one whose stream is refused, or whose id was there before', a
     [4, 'written'],
   ])
   expect(ids).toEqual(['a', 'b', undefined, 'c'])
+})
+
+test('a line that is refused makes no stream', async () => {
+  const revoked = { ...openCaller, isValid: () => false }
+  const refused = await answered([[event('a'), event('b', 'other/x')]], { caller: revoked })
+  expect([refused.told[0], refused.ensured]).toEqual([[1, 'unauthorized'], []])
+  const { told, ensured } = await answered([[event('a'), '{"topic":"bad/x"}', event('b', 'other/x')]])
+  expect(told.map(([, code]) => code)).toEqual(['written', 'required', 'written'])
+  expect(ensured).toEqual(['a', 'other'])
 })
 
 test('L3: behind a line that Kafka did not take nothing is tried any more', async () => {

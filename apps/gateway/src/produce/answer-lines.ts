@@ -90,8 +90,9 @@ async function answerGroup(lines: BodyLine[], taken: Taken, parts: AnswerLines):
     prepareLine(line, taken.count + index, { taken, parts, traceparent }),
   )
   taken.count += lines.length
-  await refuseStreams(fates, taken, { ...parts, deadline })
+  // Before streams are made: what is refused leaves nothing behind.
   paceOf(fates, taken, parts)
+  await refuseStreams(fates, taken, { ...parts, deadline })
   if (taken.isBroken) for (const fate of fates) fate.problem ??= notAttempted()
   const events = fates.flatMap(({ event, problem }) => (problem === null && event !== null ? [event] : []))
   const held = checkpoint('gateway.before-produce')
@@ -168,7 +169,7 @@ async function refuseStreams(
   { streams, deadline }: AnswerLines & { deadline: number },
 ): Promise<void> {
   for (const fate of fates) {
-    if (fate.event === null || taken.isBroken) continue
+    if (fate.event === null || fate.problem !== null || taken.isBroken) continue
     try {
       const ms = deadline - PRODUCE_MS_LEAST - performance.now()
       await ensureStreams([fate.event], streams, Math.max(1, ms))
