@@ -1,126 +1,31 @@
-import { parseGatewayConfig, startGateway } from '@headrace/gateway'
 import { operations } from '@headrace/http'
-import { issueKey, parseOrchestratorConfig, startOrchestrator } from '@headrace/orchestrator'
-import {
-  createKeySchema,
-  type Problem,
-  type WireAudit,
-  type WireKey,
-  type WireList,
-  type WireNewKey,
-} from '@headrace/schemas'
-import { Client, workflow, Worker } from '@headrace/sdk'
-import { type RunningApp, silentLogger } from '@headrace/service'
-import { openStore, type Store } from '@headrace/store'
-import { createDatabase, eventually, infra } from '@headrace/testing'
+import type { WireAudit, WireKey, WireList, WireNewKey } from '@headrace/schemas'
+import { eventually } from '@headrace/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { startKeyed } from '../harness/keyed-headrace.ts'
 
-/** A gateway and an orchestrator that check keys, as they do unless told otherwise. */
-
-const { brokers, prefix } = await infra()
-const apps: RunningApp[] = []
-const keys = new Map<string, string>()
-let store: Store
-let url: string
-let direct: string
+const headrace = await startKeyed()
+const { url, direct, call, keyOf, made } = headrace
+/** Of a gateway that reaches no orchestrator. */
 let alone: string
 
-const env = (more: Record<string, string>): NodeJS.ProcessEnv => ({
-  HEADRACE_KAFKA_BROKERS: brokers.join(','),
-  HEADRACE_PREFIX: prefix,
-  HEADRACE_PORT: '0',
-  HEADRACE_MANAGEMENT_PORT: '0',
-  HEADRACE_STREAM_PARTITIONS: '1',
-  HEADRACE_TASK_PARTITIONS: '1',
-  ...more,
-})
-
-async function gateway(orchestratorUrl: string): Promise<string> {
-  const config = parseGatewayConfig(env({ HEADRACE_ORCHESTRATOR_URL: orchestratorUrl }))
-  const app = await startGateway({ config, log: silentLogger })
-  apps.push(app)
-  return app.url ?? ''
-}
-
-interface Call {
-  key: string | null
-  method?: string
-  body?: unknown
-  at?: string
-  headers?: Record<string, string>
-}
-
-interface Answer<Body> {
-  status: number
-  headers: Headers
-  body: Body
-}
-
-async function call<Body = Problem>(
-  path: string,
-  { key, method = 'GET', body, at = url, headers: more }: Call,
-): Promise<Answer<Body>> {
-  const leaving = new AbortController()
-  const answer = await fetch(`${at}${path}`, {
-    method,
-    signal: leaving.signal,
-    headers: {
-      ...(key === null ? {} : { authorization: `Bearer ${key}` }),
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      ...more,
-    },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  const { status, headers } = answer
-  const isJson = /json/.test(headers.get('content-type') ?? '')
-  const told = isJson ? ((await answer.json()) as Body) : (null as Body)
-  // A stream of events has no end.
-  if (!isJson) leaving.abort()
-  return { status, headers, body: told }
-}
-
-/** As from the command line: before there is a key to ask with. */
-async function made(name: string, scopes: string[], more: object = {}): Promise<string> {
-  const wanted = createKeySchema.parse({ name, scopes, ...more })
-  const { key } = await issueKey(store, wanted, Date.now())
-  keys.set(name, key)
-  return key
-}
-
-const keyOf = (name: string): string => keys.get(name) ?? expect.fail(`no key ${name}`)
 const publish = async (key: string | null, topic: string, at = url) =>
   await call('/v1/events', { key, at, method: 'POST', body: { topic, data: 1 } })
 const idOf = (key: string): string => key.split('_')[2] ?? ''
-const known = async (key: string, at = url): Promise<void> => {
-  await eventually('the key is known', async () => {
-    const { status } = await call('/v1/streams', { key, at })
-    return status === 200 || status === 403
-  })
-}
 
 const scopes = ['events:write', 'events:read', 'runs:write', 'runs:read', 'operate', 'worker', 'admin']
 
 beforeAll(async () => {
-  const { url: databaseUrl } = await createDatabase()
-  const config = parseOrchestratorConfig(env({ HEADRACE_DATABASE_URL: databaseUrl }))
-  const orchestrator = await startOrchestrator({ config, log: silentLogger })
-  apps.push(orchestrator)
-  direct = orchestrator.url ?? ''
-  store = openStore({ url: databaseUrl, applicationName: 'test' })
-  url = await gateway(direct)
   // Nobody answers there.
-  alone = await gateway('http://127.0.0.1:1')
+  alone = await headrace.gateway('http://127.0.0.1:1')
   for (const scope of scopes) await made(scope, [scope])
-  await made('orders', ['events:write:orders/**', 'events:read:orders/**', 'worker:mail'])
+  await made('orders', ['events:write:orders/**', 'events:read:orders/**'])
   await made('users', ['events:write:users/*', 'events:read:users/created'])
-  for (const at of [url, alone]) await known(keyOf('users'), at)
+  for (const at of [url, alone]) await headrace.known(keyOf('users'), at)
   for (const topic of ['orders/first', 'users/first'])
     await eventually(`${topic} is there`, async () => (await publish(keyOf('admin'), topic)).status === 200)
 })
-afterAll(async () => {
-  for (const app of apps.toReversed()) await app.stop()
-  await store.close()
-})
+afterAll(async () => await headrace.stop())
 
 describe('every route', () => {
   const routes = Object.entries(operations).filter(([, { scope }]) => scope !== 'public')
@@ -212,50 +117,55 @@ describe('a scope with a pattern', () => {
     expect(listed.body.data.map(({ name }) => name)).toEqual(['users'])
   })
 
-  test('is for workers of its queue', async () => {
-    const register = async (queue: string) =>
-      await call('/v1/worker/register', {
-        key: keyOf('orders'),
-        method: 'POST',
-        headers: { 'headrace-protocol': '1' },
-        body: {
-          worker_id: crypto.randomUUID(),
-          app: 'shop',
-          build: '1',
-          queue,
-          host: 'h',
-          sdk: '0',
-          concurrency: 1,
-          workflows: [],
-        },
-      })
-    expect((await register('mail')).status).toBe(200)
-    const { status, body } = await register('default')
-    expect([status, body.detail]).toEqual([403, expect.stringContaining('worker:default')])
-  })
-})
-
-test('a worker and a client with keys of their own run a workflow', async () => {
-  const hello = workflow({ id: 'hello' }, async (ctx) => await ctx.step.run('greet', () => 'hello'))
-  const worker = new Worker({ workflows: [hello], url, app: 'keyed', build: '1', apiKey: keyOf('worker') })
-  const working = worker.run()
-  try {
-    const starter = await made('starter', ['runs:write', 'runs:read'])
-    await known(starter)
-    const client = new Client({ url, apiKey: starter })
-    await eventually('the workflow is registered', async () => {
-      const { status } = await call('/v1/workflows/hello', { key: starter })
-      return status === 200
-    })
-    const { id } = await client.runs.start('hello', {})
-    await eventually('the run has completed', async () => {
-      const run = await call<{ status: string; output: unknown }>(`/v1/runs/${id}`, { key: starter })
-      return run.body.status === 'completed' && run.body.output === 'hello'
-    })
-  } finally {
-    await worker.stop()
-    await working
+  /** Of a route on events, what it is asked of a stream; null: it lists what the key may see. */
+  const asked: Record<string, ((stream: string) => { path: string; body?: unknown }) | null> = {
+    'POST /v1/events': (stream) => ({ path: '/v1/events', body: { topic: `${stream}/first`, data: 1 } }),
+    'GET /v1/events': (stream) => ({ path: `/v1/events?topic=${stream}/first` }),
+    'GET /v1/events/stream': (stream) => ({ path: `/v1/events/stream?topic=${stream}/first` }),
+    'GET /v1/events/{stream}/{partition}/{sequence_id}': (stream) => ({ path: `/v1/events/${stream}/0/0` }),
+    'GET /v1/events/{stream}/{partition}/{sequence_id}/explain': (stream) => ({
+      path: `/v1/events/${stream}/0/0/explain`,
+    }),
+    'GET /v1/streams': null,
+    'GET /v1/streams/{stream}': (stream) => ({ path: `/v1/streams/${stream}` }),
+    'GET /v1/event-types': null,
+    'GET /v1/event-types/{name}': (stream) => ({ path: `/v1/event-types/${stream}.typed` }),
+    'POST /v1/event-types/{name}/validate': (stream) => ({
+      path: `/v1/event-types/${stream}.typed/validate`,
+      body: { data: {} },
+    }),
   }
+
+  test('is for its topics on every route of events', async () => {
+    for (const stream of ['orders', 'users']) {
+      const body = {
+        pattern: `${stream}/typed`,
+        schema_type: 'json',
+        schema: { type: 'object' },
+        mode: 'off',
+      }
+      const path = `/v1/event-types/${stream}.typed`
+      const put = await call(path, { key: keyOf('admin'), method: 'PUT', body })
+      expect([put.status, put.body]).toMatchObject([201, { name: `${stream}.typed` }])
+    }
+    const onEvents = Object.entries(operations).filter(([, { scope }]) => scope.startsWith('events:'))
+    expect(Object.keys(asked).toSorted()).toEqual(onEvents.map(([route]) => route).toSorted())
+    const key = keyOf('orders')
+    const told: Record<string, unknown> = {}
+    for (const [route, of] of Object.entries(asked)) {
+      const [method = '', path = ''] = route.split(' ')
+      if (of === null) {
+        const { body } = await call<WireList<{ name: string }>>(path, { key })
+        told[route] = [...new Set(body.data.map(({ name }) => name.split('.')[0]))]
+      } else {
+        const statusOf = async (stream: string): Promise<number> =>
+          (await call(of(stream).path, { key, method, body: of(stream).body })).status
+        told[route] = [await statusOf('orders'), await statusOf('users')]
+      }
+    }
+    const wanted = Object.entries(asked).map(([route, of]) => [route, of === null ? ['orders'] : [200, 403]])
+    expect(told).toEqual(Object.fromEntries(wanted))
+  })
 })
 
 test('a gateway that reaches no orchestrator knows the keys all the same', async () => {
@@ -321,6 +231,21 @@ describe('a key', () => {
     for (const key of [first, second, third]) expect(shown).not.toContain(key.split('_')[3])
   })
 
+  test('whose answer was lost is found by its name, and no second one is made', async () => {
+    const ask = async () =>
+      await call<WireNewKey & { code: string; detail: string }>('/v1/keys', {
+        key: keyOf('admin'),
+        method: 'POST',
+        body: { name: 'deploys', scopes: ['operate'] },
+      })
+    const first = await ask()
+    const again = await ask()
+    expect([again.status, again.body.code]).toEqual([409, 'key_exists'])
+    expect(again.body.detail).toContain(first.body.id)
+    await call(`/v1/keys/${first.body.id}`, { key: keyOf('admin'), method: 'DELETE' })
+    expect((await ask()).status).toBe(201)
+  })
+
   test('above its pace is told when to come again', async () => {
     const slow = await made('slow', ['events:write'], { rate_limit: { events_per_second: 1 } })
     await eventually('it is known', async () => (await publish(slow, 'orders/x')).status !== 401)
@@ -339,7 +264,7 @@ describe('a key', () => {
   test('is over at its time', async () => {
     const short = await made('short', ['events:write'], { expires_at: '2999-01-01T00:00:00Z' })
     await eventually('it is known', async () => (await publish(short, 'orders/x')).status === 200)
-    await store.general.query(
+    await headrace.store.general.query(
       `update api_keys set expires_at = now(), revision = nextval('config_revisions') where id = $1`,
       [idOf(short)],
     )

@@ -48,6 +48,7 @@ import { prepareSchema } from './prepare-schema.ts'
 import { createDeadLetters, type DeadLetters } from './recover/dead-letters.ts'
 import { recoverDuties } from './recover/duties.ts'
 import { buildDuties } from './register/build-duties.ts'
+import { createRegisteredWorkers } from './register/registered-workers.ts'
 import { createRegistration } from './register/registration.ts'
 import { createRunEvents, type RunEvents } from './runs/run-events.ts'
 import { createRunWatch } from './runs/run-watch.ts'
@@ -309,7 +310,8 @@ async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOpt
   const { config, api, counts } = options
   const { store, broker, events, watch } = api
   let url = ''
-  const desk = deskOf(options)
+  const workers = createRegisteredWorkers(store)
+  const desk = deskOf({ ...options, workers })
   const givenBack = (seeds: TaskSeed[]): void => {
     if (seeds.length === 0) return
     counts.sweepsRecovered.inc({ kind: 'forgotten' }, seeds.length)
@@ -341,7 +343,7 @@ async function serve({ log, metrics, onStop }: ServiceContext, options: ServeOpt
   })
   auditChanges(server, { store, log })
   await server.register((app, _options, done) => {
-    workerRoutes(app, { store, clock: api.clock, desk, registration, beaten })
+    workerRoutes(app, { store, clock: api.clock, desk, registration, workers, beaten })
     done()
   })
   apiRoutes(server, api)

@@ -39,7 +39,7 @@ export function createAuthorize(access: Access, ring = new KeyRing(Date.now)): A
     // Whoever answers it checks the key.
     if (scope === 'public' || scope === 'passed_on') return anybody
     if (!ring.isKnown) {
-      const detail = 'This instance has not read the API keys yet; send the request again'
+      const detail = 'This instance knows of no API keys yet; send the request again'
       throw new ProblemError('keys_not_known', detail)
     }
     const text = bearerOf(request.headers.authorization)

@@ -37,6 +37,7 @@ export const problems = {
   wait_settled: { status: 409, retryable: false, title: 'The wait was answered otherwise, or is over' },
   dead_letter_decided: { status: 409, retryable: false, title: 'The dead letter was decided otherwise' },
   not_redrivable: { status: 409, retryable: false, title: 'The dead letter cannot be redriven' },
+  key_exists: { status: 409, retryable: false, title: 'An API key has this name' },
   unknown_worker: {
     status: 409,
     retryable: false,

@@ -9,6 +9,8 @@ create table workers (
   sdk text not null,
   concurrency int not null,
   workflows text[] not null,
+  -- The API key with which it registered: nobody else speaks for it. Null: keys were off.
+  key_id text,
   partitions int[] not null default '{}',
   status text not null default 'live',
   stalled_ms int8 not null default 0,

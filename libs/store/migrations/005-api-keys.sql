@@ -22,6 +22,8 @@ create table api_keys (
   constraint api_keys_previous check ((previous_sha256 is null) = (previous_until is null)),
   constraint api_keys_scopes check (cardinality(scopes) >= 1)
 );
+-- Whoever lost the answer that had a key's secret finds the key by its name, and no second one is made.
+create unique index api_keys_name on api_keys (environment, name) where revoked_at is null;
 
 -- Who changed what by way of the orchestrator or the command line. Never a secret, nor what an event or a run holds.
 create table audit (

@@ -72,9 +72,10 @@ describe('claims', () => {
     expect(again?.trigger).toMatchObject({ id: 'on_order', stream: 'orders', partition: 0 })
   })
 
-  test('a stale epoch, an unknown run, an unknown worker and a dead one get nothing; others of the batch do', async () => {
-    const [mine, stale, unknownWorkers, deadWorkers] = await scene.startRuns(4)
+  test('a stale epoch, an unknown run, an unknown worker, a dead one and one of another queue get nothing; others do', async () => {
+    const [mine, stale, unknownWorkers, deadWorkers, othersQueue] = await scene.startRuns(5)
     await upsertWorker(scene.store, workerOf('dying'))
+    await upsertWorker(scene.store, workerOf('mailer', { queue: 'mail' }))
     await scene.row(`update workers set status = 'dead', died_at = now() where id = 'dying'`)
     const claim = (runId: string, epoch: number, workerId: string) => ({
       runId,
@@ -89,10 +90,11 @@ describe('claims', () => {
         claim('not a uuid', 1, 'w1'),
         claim(unknownWorkers!, 1, 'nobody'),
         claim(deadWorkers!, 1, 'dying'),
+        claim(othersQueue!, 1, 'mailer'),
         claim(mine!, 1, 'w1'),
       ],
     })
-    expect(runs.map((run) => run?.run_id ?? null)).toEqual([null, null, null, null, null, mine])
+    expect(runs.map((run) => run?.run_id ?? null)).toEqual([null, null, null, null, null, null, mine])
   })
 
   test('shuffled batches of claims do not deadlock', async () => {

@@ -251,7 +251,8 @@ export {
   dispatchTargets,
   dropOldWorkers,
   type NewWorker,
-  queueOfWorker,
+  type RegisteredWorker,
+  registeredWorker,
   upsertWorker,
 } from './queries/workers.ts'
 export type { WaitRef } from './queries/wait-ref.ts'

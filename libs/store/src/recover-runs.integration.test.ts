@@ -277,7 +277,7 @@ test('a worker that came back under a new id is retired and its runs queued at o
   const holder = await scene.store.general.connect()
   await holder.query('begin')
   await holder.query('select from runs where id = $1 for update', [id])
-  const replacing = replaceWorker(scene.store, { workerId: worker, app: workerOf(worker).app })
+  const replacing = replaceWorker(scene.store, { ...workerOf(worker), workerId: worker })
   await eventually('it waits for the run', async () => {
     const { rows } = await scene.store.general.query<{ waiting: boolean }>(
       `select exists (select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock') as waiting`,

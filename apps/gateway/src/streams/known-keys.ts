@@ -7,11 +7,12 @@ const SAY_EVERY_MS = 60_000
 
 /**
  * The API keys, as the config topic tells them. Taken over whenever that was read on; while Kafka is away those that were
- * known stay known, and until it was read once nobody can be told from anybody.
+ * known stay known, and until a first one was told nobody can be told from anybody: what no orchestrator has written to
+ * yet, or is about to write to anew, says nothing about who may not pass.
  */
 export interface KnownKeys {
   readonly ring: KeyRing
-  take(reader: Pick<ConfigReader, 'settings'>): void
+  take(reader: Pick<ConfigReader, 'settings' | 'counted'>): void
 }
 
 export function createKnownKeys({ log, clock }: Pick<ServiceContext, 'log' | 'clock'>): KnownKeys {
@@ -19,6 +20,7 @@ export function createKnownKeys({ log, clock }: Pick<ServiceContext, 'log' | 'cl
   return {
     ring,
     take(reader) {
+      if (reader.counted('key').size === 0) return
       const keys = [...reader.settings('key').values()].flatMap(({ name: id, value }) => {
         const key = keySettingSchema.safeParse(value)
         if (key.success) return [{ id, ...key.data }]

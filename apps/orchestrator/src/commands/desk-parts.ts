@@ -8,9 +8,9 @@ import { createPublisher } from '../publish/publisher.ts'
 import { runWaits } from '../waits/run-waits.ts'
 import type { WaitParts } from '../waits/wait-parts.ts'
 import type { DeadLetters } from '../recover/dead-letters.ts'
+import type { RegisteredWorkers } from '../register/registered-workers.ts'
 import { type CommandDesk, createCommandDesk } from './command-desk.ts'
 import { setAsideRuns } from './set-aside-runs.ts'
-import { createWorkerQueues } from './worker-queues.ts'
 
 export interface DeskPartsOptions {
   config: OrchestratorConfig
@@ -19,6 +19,7 @@ export interface DeskPartsOptions {
   counts: OrchestratorMetrics
   waiting: WaitParts
   deadLetters: DeadLetters
+  workers: RegisteredWorkers
 }
 
 /** The desk with all it stands on. Its producer is its own: no task waits behind an event of a run. */
@@ -29,11 +30,11 @@ export function deskOf({
   counts,
   waiting,
   deadLetters,
+  workers,
 }: DeskPartsOptions): CommandDesk {
   const { store, broker, events, prefix, known, knownTypes, log, clock, serverClock } = api
   const { streams: catalog } = known
   const { timers, selfRead, looks, pending } = waiting
-  const queues = createWorkerQueues(store)
   const streams = createStreamDirectory({
     topics: broker.topics,
     prefix,
@@ -74,6 +75,6 @@ export function deskOf({
         { store, serverClock, selfRead, looks, timers, events, pending, metrics, lookbackMs },
         items,
       ),
-    queueOf: async (workerId) => await queues.of(workerId),
+    queueOf: async (workerId) => (await workers.of(workerId))?.queue ?? null,
   })
 }

@@ -1,5 +1,13 @@
-import { noQuery, parseQuery, parseTrustedShapeJson, requireQueue, takeJson } from '@headrace/http'
 import {
+  noQuery,
+  OPEN_KEY_ID,
+  parseQuery,
+  parseTrustedShapeJson,
+  requireQueue,
+  takeJson,
+} from '@headrace/http'
+import {
+  type CommandReply,
   type CommandsReply,
   type HeartbeatReply,
   heartbeatRequestSchema,
@@ -12,6 +20,7 @@ import type { Clock } from '@headrace/service'
 import { type HeartbeatOutcome, heartbeatWorker, type Store } from '@headrace/store'
 import type { FastifyInstance } from 'fastify'
 import type { CommandDesk } from '../commands/command-desk.ts'
+import type { RegisteredWorkers } from '../register/registered-workers.ts'
 import type { Registration } from '../register/registration.ts'
 import { answerWithin, PUBLISH_ANSWER_MS, WORKER_ANSWER_MS } from './answer-within.ts'
 import { requireProtocol } from './protocol.ts'
@@ -21,6 +30,7 @@ export interface WorkerRoutesOptions {
   clock: Clock
   desk: CommandDesk
   registration: Registration
+  workers: RegisteredWorkers
   beaten: (outcome: HeartbeatOutcome) => void
 }
 
@@ -29,7 +39,7 @@ const COMMANDS_BYTES_MAX = 32 * 1024 * 1024
 
 /** `POST /v1/worker/*`: internal, between the SDK's worker and us, versioned by the header `Headrace-Protocol`. */
 export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions): void {
-  const { store, desk, registration, clock } = options
+  const { store, desk, registration, workers, clock } = options
   takeJson(app, parseTrustedShapeJson)
   app.addHook('preHandler', (request, _reply, done) => {
     parseQuery(noQuery, request.query)
@@ -44,7 +54,8 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     handler: async (request): Promise<RegisterReply> => {
       const body = parseOrProblem(registerRequestSchema, request.body)
       requireQueue(request.caller, body.queue)
-      return await registration.register(body)
+      const { keyId } = request.caller
+      return await registration.register(body, keyId === OPEN_KEY_ID ? null : keyId)
     },
   })
 
@@ -55,6 +66,7 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     handler: async (request): Promise<HeartbeatReply> => {
       const beat = parseOrProblem(heartbeatRequestSchema, request.body)
       const beating = async (late: AbortSignal): Promise<HeartbeatOutcome> => {
+        await workers.requireOwn(request.caller, beat.worker_id)
         const listed = {
           workerId: beat.worker_id,
           status: beat.status,
@@ -81,7 +93,10 @@ export function workerRoutes(app: FastifyInstance, options: WorkerRoutesOptions)
     bodyLimit: COMMANDS_BYTES_MAX,
     handler: async (request): Promise<CommandsReply> => {
       const body = parseCommandsRequest(request.body)
-      const answering = async (late: AbortSignal) => await desk.answer(body, late)
+      const answering = async (late: AbortSignal): Promise<CommandReply[]> => {
+        await workers.requireOwn(request.caller, body.worker_id)
+        return await desk.answer(body, late)
+      }
       const publishes = body.commands.some(({ kind }) => kind === 'publish')
       return {
         replies: await answerWithin(clock, publishes ? PUBLISH_ANSWER_MS : WORKER_ANSWER_MS, answering),

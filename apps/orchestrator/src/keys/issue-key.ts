@@ -2,7 +2,7 @@ import { keyText, newKeyId, newSecret, secretHash } from '@headrace/http'
 import { type CreateKey, limits, ProblemError, type WireKey, type WireNewKey } from '@headrace/schemas'
 import { createKey, type KeyRecord, rotateKey, type Store } from '@headrace/store'
 
-/** Makes a key. The answer has its secret, which is kept nowhere else. Throws `too_many_keys`, `invalid_field`. */
+/** Makes a key. The answer has its secret, which is kept nowhere else. Throws `key_exists`, `too_many_keys`, `invalid_field`. */
 export async function issueKey(store: Store, wanted: CreateKey, now: number): Promise<WireNewKey> {
   const { name, environment, scopes, rate_limit: rateLimit, expires_at: expires } = wanted
   const expiresAt = expires === null ? null : Date.parse(expires)
@@ -18,7 +18,12 @@ export async function issueKey(store: Store, wanted: CreateKey, now: number): Pr
     { id, name, environment, sha256, scopes, eventsPerSecond, expiresAt },
     limits,
   )
-  if (made !== null) return { ...wireKey(made), key: keyText({ environment, id, secret }) }
+  if (made.status === 'created') return { ...wireKey(made.key), key: keyText({ environment, id, secret }) }
+  if (made.status === 'exists')
+    throw new ProblemError(
+      'key_exists',
+      `The key ${made.key.id} has the name ${name} already: rotate it for another secret, or revoke it first`,
+    )
   throw new ProblemError(
     'too_many_keys',
     `There are ${limits.keysMax} API keys already; revoke those that nobody uses`,

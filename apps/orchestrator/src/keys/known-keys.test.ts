@@ -42,3 +42,16 @@ test('a reading that a later one has overtaken brings no key back', async () => 
   await later
   expect(keys.ring.callerOf(keyText({ environment: 'live', id, secret }))?.keyId).toBe(id)
 })
+
+test('a change that is committed is told, also where Postgres cannot be read at once', async () => {
+  let told = 0
+  const keys = createKnownKeys({
+    store: { general: { query: async () => await Promise.reject(new Error('away')) } } as unknown as Store,
+    tell: () => (told += 1),
+    log: silentLogger,
+    clock: systemClock,
+    metrics: createMetrics(),
+  })
+  await keys.changed()
+  expect([told, keys.ring.isKnown]).toEqual([1, false])
+})

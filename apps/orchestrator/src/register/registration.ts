@@ -27,8 +27,9 @@ export interface Registration {
   /**
    * Throws what {@link EventTypes.register} throws, `registration_conflict`, `invalid_field` where an expression is none, `too_many_streams`, and `kafka_unavailable` when the ends of the streams cannot be
    * taken: a trigger that began somewhere else than at its registration would miss events, or start runs for old ones.
+   * `keyId`: of the API key that the request came with; null while keys are off.
    */
-  register(request: WorkerRegistration): Promise<RegisterReply>
+  register(request: WorkerRegistration, keyId: string | null): Promise<RegisterReply>
   /**
    * Makes the set of a build count that was registered before, now that no newer one has a living worker. Where it cannot
    * (Kafka is away, another app took one of its names) it says so and leaves all as it is.
@@ -73,7 +74,7 @@ export function createRegistration(options: RegistrationOptions): Registration {
         log.info(fields, 'no newer build has a living worker: the workflows and triggers of this one count')
       else log.warn({ ...fields, code: 'registration_conflict', outcome }, 'the build cannot count')
     },
-    async register(request) {
+    async register(request, keyId) {
       refuseDoubles(request.workflows)
       refuseExpressions(request.workflows)
       // Before anything of it is done: with an event type that is refused the worker is.
@@ -84,14 +85,14 @@ export function createRegistration(options: RegistrationOptions): Registration {
         app: request.app,
         build: request.build,
         workflows: request.workflows,
-        worker: workerOf(request),
+        worker: workerOf(request, keyId),
         newCursors,
       })
       if (outcome.status === 'conflict') throw conflictProblem(request, outcome.conflicts)
       if (outcome.status === 'unknown_worker') {
         throw new ProblemError(
           'unknown_worker',
-          `The worker ${request.worker_id} was declared dead: register again under a new id`,
+          `The worker ${request.worker_id} was declared dead, or is another one: register again under a new id`,
         )
       }
       if (!outcome.started) {
@@ -101,7 +102,7 @@ export function createRegistration(options: RegistrationOptions): Registration {
         )
       }
       if (request.replaces !== undefined)
-        options.givenBack(await replaceWorker(store, { workerId: request.replaces, app: request.app }))
+        options.givenBack(await replaceWorker(store, { ...request, workerId: request.replaces, keyId }))
       log.info(
         {
           event: 'worker.registered',
@@ -126,8 +127,12 @@ export function createRegistration(options: RegistrationOptions): Registration {
   }
 }
 
-const workerOf = ({ worker_id: id, workflows, ...request }: WorkerRegistration): NewWorker => ({
+const workerOf = (
+  { worker_id: id, workflows, ...request }: WorkerRegistration,
+  keyId: string | null,
+): NewWorker => ({
   id,
+  keyId,
   app: request.app,
   build: request.build,
   queue: request.queue,

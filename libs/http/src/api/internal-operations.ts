@@ -65,6 +65,7 @@ export const internalOperations: Operations = {
     answers: { 200: answer('Where its tasks are', registered) },
     problems: [
       'unsupported_protocol',
+      'unknown_worker',
       'registration_conflict',
       'invalid_pattern',
       'event_type_exists',

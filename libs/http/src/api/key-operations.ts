@@ -56,7 +56,7 @@ export const keyOperations: Operations = {
     summary: 'Make an API key',
     body: json(createKeySchema.meta({ id: 'CreateKey' })),
     answers: { 201: answer('The key, this once', newKey) },
-    problems: ['too_many_keys'],
+    problems: ['key_exists', 'too_many_keys'],
   },
   'GET /v1/keys/{id}': {
     ...admin,

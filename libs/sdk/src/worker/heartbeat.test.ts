@@ -17,7 +17,8 @@ createServer((request, response) => {
   request.on('end', () => {
     const beat = JSON.parse(text)
     parentPort.postMessage(beat)
-    response.end(JSON.stringify({ status: 'ok', lost: [] }))
+    if (beat.worker_id === 'revoked') response.statusCode = 401
+    response.end(JSON.stringify(response.statusCode === 401 ? { code: 'unauthorized' } : { status: 'ok', lost: [] }))
     if (beat.stalled_ms > 0) { Atomics.store(flag, 0, 1); Atomics.notify(flag, 0) }
   })
 }).listen(0, '127.0.0.1', function () { parentPort.postMessage({ port: this.address().port }) })
@@ -29,7 +30,7 @@ afterEach(async () => {
   stop = []
 })
 
-async function startHeartbeat(heartbeatMs = 100) {
+async function startHeartbeat(heartbeatMs = 100, workerId = 'w1') {
   const flag = new Int32Array(new SharedArrayBuffer(4))
   const thread = new Thread(server, { eval: true, workerData: flag.buffer })
   const messages = thread.listenerCount('message')
@@ -44,18 +45,20 @@ async function startHeartbeat(heartbeatMs = 100) {
   })
   const table = new InHandTable(8)
   const { promise: death, resolve: tellDeath } = Promise.withResolvers<void>()
+  const { promise: answer, resolve: tellAnswer } = Promise.withResolvers<'taken' | 'refused'>()
   const url = `http://127.0.0.1:${port}`
   const heartbeat = new Heartbeat({
     data: {
       orchestratorUrl: url,
       gatewayUrl: url,
-      workerId: 'w1',
+      workerId,
       headers: {},
       heartbeatMs,
       inHand: table.buffer,
     },
     log: silent,
-    onAnswer: () => {},
+    onAnswer: () => tellAnswer('taken'),
+    onRefused: () => tellAnswer('refused'),
     onDeath: () => tellDeath(),
     onLost: () => {},
     onUnknownWorker: () => {},
@@ -68,7 +71,7 @@ async function startHeartbeat(heartbeatMs = 100) {
       })
     return beats.find(fits)
   }
-  return { heartbeat, table, flag, beats, until, messages, death }
+  return { heartbeat, table, flag, beats, until, messages, death, answer }
 }
 
 describe('the heartbeat', () => {
@@ -89,6 +92,13 @@ describe('the heartbeat', () => {
     heartbeat.say({ status: 'draining' })
     expect(await until((beat) => beat['status'] === 'draining')).toMatchObject({ partitions: [0, 3] })
   })
+})
+
+test('a heartbeat that is refused for its key was not taken', async () => {
+  const { answer } = await startHeartbeat(100, 'revoked')
+  expect(await answer).toBe('refused')
+  const { answer: other } = await startHeartbeat()
+  expect(await other).toBe('taken')
 })
 
 test('a heartbeat whose thread dies says so: without it its worker would be a corpse that goes on taking tasks', async () => {

@@ -2,13 +2,15 @@ import { Worker as Thread } from 'node:worker_threads'
 import type { HeartbeatReply } from '@headrace/schemas'
 import type { Logger } from '../run/run-host.ts'
 import type { HeartbeatChange, HeartbeatData, HeartbeatNews } from './heartbeat-thread.ts'
-import { bodyOf, problemOf } from './http-exchange.ts'
+import { bodyOf, isKeyRefusal, problemOf } from './http-exchange.ts'
 
 export interface HeartbeatParams {
   data: Omit<HeartbeatData, 'turned'>
   log: Logger
   /** An orchestrator that knows this worker, or whose Postgres is away so that it cannot tell. */
   onAnswer: () => void
+  /** The API key is not taken (any more): nothing was counted as a heartbeat. */
+  onRefused: () => void
   /** There will be no further heartbeat: the thread is gone. */
   onDeath: () => void
   onLost: (lost: HeartbeatReply['lost']) => void
@@ -63,7 +65,7 @@ export class Heartbeat {
 
   #hear(news: HeartbeatNews): void {
     if (this.#stopped) return
-    const { log, onAnswer, onLost, onUnknownWorker } = this.#params
+    const { log, onAnswer, onRefused, onLost, onUnknownWorker } = this.#params
     switch (news.kind) {
       case 'no_answer':
         log[this.#isSilent ? 'debug' : 'warn'](
@@ -89,6 +91,7 @@ export class Heartbeat {
       // Any other refusal (a revoked key, a body it does not understand), or a proxy's page, was not counted as a
       // heartbeat either.
       if (news.status >= 500 || news.status === 429) onAnswer()
+      if (problem !== null && isKeyRefusal(news.status)) onRefused()
       if (problem?.code === 'unknown_worker') onUnknownWorker()
       else
         log.warn(

@@ -92,3 +92,6 @@ export function problemOf(answer: Pick<HttpAnswer, 'text'>): { code: string; det
   if (typeof code !== 'string') return null
   return { code, detail: typeof detail === 'string' ? detail : '' }
 }
+
+/** The API key is none, or not one for this. */
+export const isKeyRefusal = (status: number): boolean => status === 401 || status === 403

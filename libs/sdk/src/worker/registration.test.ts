@@ -11,14 +11,18 @@ import { workerSettings } from './settings.ts'
 const order = defineEvent('orders/created', { schema: z.object({ total: z.number() }) })
 const flow = workflow({ id: 'flow', triggerOnEvent: order }, () => 1)
 
-/** A registration that is answered so; what it said, and what it logged. */
-async function registration(status: number, answer: object) {
+/** A registration that is answered so; what it said, and what it logged. `replaces`: it gives up after the first answer. */
+async function registration(status: number, answer: object, replaces: string | null = null) {
+  const giveUp = new AbortController()
   const asked: RegisterRequest[] = []
   const logged: { fields: object; message: string }[] = []
   const log = {
     debug: () => {},
     info: () => {},
-    warn: (fields: object, message: string) => void logged.push({ fields, message }),
+    warn: (fields: object, message: string) => {
+      logged.push({ fields, message })
+      if (replaces !== null) giveUp.abort()
+    },
     error: () => {},
   }
   const post: HttpExchange['post'] = async (_url, body) => {
@@ -30,8 +34,8 @@ async function registration(status: number, answer: object) {
     settings,
     exchange: { post } as unknown as HttpExchange,
     log,
-    signal: new AbortController().signal,
-    replaces: null,
+    signal: giveUp.signal,
+    replaces,
   }).catch((error: unknown) => error)
   return { asked, logged, reply }
 }
@@ -74,4 +78,12 @@ test('a registration that is refused for its event types ends the worker, with t
     errors,
     message: expect.stringContaining('PROPERTY_REMOVED at #/properties/total'),
   })
+})
+
+test('a key that is refused ends a worker that starts, and not one that has worked with it', async () => {
+  const answer = { code: 'unauthorized', detail: 'it was revoked' }
+  expect((await registration(401, answer)).reply).toBeInstanceOf(ApiError)
+  const { reply, logged } = await registration(401, answer, 'before')
+  expect([reply, logged]).toMatchObject([null, [{ fields: { event: 'worker.key_refused' } }]])
+  expect(JSON.stringify(logged)).toContain('it was revoked')
 })

@@ -11,7 +11,7 @@ import type { WorkerSettings } from './settings.ts'
 import { TaskLane } from './task-lane.ts'
 
 /** Why a session ended by itself: the worker registers again, under a new id. */
-export type SessionLoss = 'unknown_worker' | 'no_answer' | 'heartbeat_died'
+export type SessionLoss = 'unknown_worker' | 'no_answer' | 'key_refused' | 'heartbeat_died'
 
 const TICK_MS = 500
 const STEAL_EVERY_MS = 1_000
@@ -31,6 +31,8 @@ export class WorkerSession {
   readonly #lanes = new Map<number, TaskLane>()
   readonly #timer: NodeJS.Timeout
   #answeredAt = performance.now()
+  /** Since the last heartbeat that was taken. */
+  #isRefused = false
   #stolenAt = performance.now()
   #turnedAt = performance.now()
   #loopDelayMs = 0
@@ -89,6 +91,11 @@ export class WorkerSession {
       // Commands that are answered prove nothing: without heartbeats this worker is declared dead all the same.
       onAnswer: () => {
         this.#answeredAt = performance.now()
+        this.#isRefused = false
+      },
+      // One orchestrator may know of a key a second later than another: only a lease of refusals counts.
+      onRefused: () => {
+        this.#isRefused = true
       },
       onDeath: () => this.#lose('heartbeat_died'),
       onUnknownWorker,
@@ -166,7 +173,7 @@ export class WorkerSession {
     this.#heartbeat.turn()
     // After a pause of the whole process the heartbeat's answers may still be on their way: only then is it silence.
     if (this.#silenceMs() > this.#reply.lease_ms && this.#loopDelayMs < TICK_MS)
-      return this.#lose('no_answer')
+      return this.#lose(this.#isRefused ? 'key_refused' : 'no_answer')
     this.#pool.tick()
     if (now - this.#stolenAt >= STEAL_EVERY_MS) this.#steal()
   }

@@ -15,6 +15,7 @@ import { type WorkerOptions, type WorkerSettings, workerSettings } from './setti
 const lossReasons: Record<SessionLoss, string> = {
   unknown_worker: 'it was declared dead',
   no_answer: 'no orchestrator answered within the lease',
+  key_refused: 'its API key was refused for as long as the lease is',
   heartbeat_died: 'its heartbeat has ended',
 }
 /** After a stop by signal: time for the program's own last lines, then a body that hangs no longer keeps the process. */
@@ -54,8 +55,8 @@ export class Worker {
   /**
    * Works until `stop`, SIGTERM or SIGINT, then resolves: no new run is taken, each run in hand goes on to its next step
    * boundary and is given back; past `drainTimeout`, `ctx.signal` is aborted and it is given back at once. A second
-   * signal does that right away. Rejects when the registration is refused for good (a wrong key, a workflow id that
-   * belongs to another app) with an `ApiError`.
+   * signal does that right away. Rejects when the registration is refused for good (at its start, a wrong key; a
+   * workflow id that belongs to another app) with an `ApiError`.
    */
   async run(): Promise<void> {
     armCrashPoint(process.env['HEADRACE_CRASH_POINT'], (name) => {

@@ -27,21 +27,22 @@ import {
  * - No bounds on `r.id` beside the key, to leave out other days' partitions: with partitions pruned before the start,
  *   Postgres 18.4 finds no row when it checks the guard again after a wait, and the claim of a run that somebody merely
  *   touched is lost (reproduced: 30 of 30). Each day has a form of its own instead.
- * - A worker that was declared dead claims nothing: its runs would have to be recovered once more.
+ * - A worker that was declared dead claims nothing: its runs would have to be recovered once more. And it claims of its own
+ *   queue alone: an API key may be for one.
  */
 const claimText = ({ runs }: Pick<RunTables, 'runs'>): string =>
   `with living as materialized (
-     select w.id, w.build from workers w where w.id = any ($3::text[]) and w.status <> 'dead')
+     select w.id, w.build, w.queue from workers w where w.id = any ($3::text[]) and w.status <> 'dead')
    update ${runs} r
    set status = 'running', worker_id = u.worker_id, started_at = coalesce(r.started_at, now()),
        claimed_at = case r.status when 'running' then r.claimed_at else now() end,
        ${buildAtClaim('u.build')}, ${expiresAtClaim}
-   from (select u.*, living.build
+   from (select u.*, living.build, living.queue
          from (select unnest($1::uuid[]) as id, unnest($2::int[]) as epoch, unnest($3::text[]) as worker_id,
                  unnest($4::bool[]) as want_input, generate_subscripts($1::uuid[], 1) as at) u
          join living on living.id = u.worker_id
          order by u.id, u.worker_id) u
-   where r.id = any (array[u.id]) and r.epoch = u.epoch
+   where r.id = any (array[u.id]) and r.epoch = u.epoch and r.queue = u.queue
      and (r.status || '' = 'queued' or (r.status || '' = 'running' and r.worker_id = u.worker_id))
      and ${mayRunOn('u.build')}
    returning u.at, ${claimedColumns}, r.claimed_at = now() as fresh, case when u.want_input then r.input end as input`

@@ -35,19 +35,32 @@ const createStatement = statement(
   `insert into api_keys as k (id, name, environment, secret_sha256, scopes, events_per_second, expires_at)
    select $1, $2, $3, $4, $5, $6, to_timestamp($7::float8 / 1000)
    where (select count(*) from api_keys where revoked_at is null) < $8
+   on conflict (environment, name) where revoked_at is null do nothing
    returning ${columns}`,
 )
+const namedStatement = statement(
+  'key_by_name',
+  `select ${columns} from api_keys k where k.environment = $1 and k.name = $2 and k.revoked_at is null`,
+)
 
-/** Null: there are so many that are not revoked. */
+export type CreateKeyOutcome =
+  | { status: 'created'; key: KeyRecord }
+  /** One that is not revoked has the name, in the same environment. */
+  | { status: 'exists'; key: KeyRecord }
+  | { status: 'too_many' }
+
+/** `keysMax`: of those that are not revoked. */
 export async function createKey(
   store: Store,
   key: NewKey,
   { keysMax }: { keysMax: number },
-): Promise<KeyRecord | null> {
+): Promise<CreateKeyOutcome> {
   const { id, name, environment, sha256, scopes, eventsPerSecond, expiresAt } = key
   const values = [id, name, environment, sha256, scopes, eventsPerSecond, expiresAt, keysMax]
-  const [row] = await run<KeyRow>(store.general, createStatement, values)
-  return row ?? null
+  const [created] = await run<KeyRow>(store.general, createStatement, values)
+  if (created !== undefined) return { status: 'created', key: created }
+  const [there] = await run<KeyRow>(store.general, namedStatement, [environment, name])
+  return there === undefined ? { status: 'too_many' } : { status: 'exists', key: there }
 }
 
 const rotateStatement = statement(

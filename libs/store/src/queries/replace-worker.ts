@@ -3,11 +3,13 @@ import { withRetries } from '../fault.ts'
 import { run, statement, transaction } from '../statement.ts'
 import { requeueForgotten } from './recover-runs.ts'
 import type { TaskSeed } from './task-seed.ts'
+import type { NewWorker } from './workers.ts'
 
-/** Only of its own app: an id is no secret. */
+/** Only of its own app, queue and key: an id is no secret. A process keeps its key, which may have been told it while keys were off. */
 const retireStatement = statement(
   'retire_worker',
-  `update workers set status = 'dead', died_at = now() where id = $1 and app = $2 and status <> 'dead' returning id`,
+  `update workers set status = 'dead', died_at = now()
+   where id = $1 and app = $2 and queue = $3 and coalesce(key_id = $4, true) and status <> 'dead' returning id`,
 )
 
 /** Runs a statement gives back: keeps its locks short. */
@@ -25,13 +27,13 @@ const inHandStatement = statement(
  */
 export async function replaceWorker(
   store: Store,
-  { workerId, app }: { workerId: string; app: string },
+  { workerId, app, queue, keyId }: Pick<NewWorker, 'app' | 'queue' | 'keyId'> & { workerId: string },
 ): Promise<TaskSeed[]> {
   // One transaction: between the verdict and the giving back, recovery would count a loss for each of the runs.
   return await withRetries(
     async () =>
       await transaction(store.hot, async (client) => {
-        const retired = await run(client, retireStatement, [workerId, app])
+        const retired = await run(client, retireStatement, [workerId, app, queue, keyId])
         const seeds: TaskSeed[] = []
         for (let more = retired.length > 0; more;) {
           const rows = await run<{ id: string; epoch: number }>(client, inHandStatement, [workerId])

@@ -12,20 +12,26 @@ export interface NewWorker {
   concurrency: number
   /** Ids of the workflows whose code it has. */
   workflows: string[]
+  /** Of the API key with which it registers; null: keys are off. */
+  keyId: string | null
 }
 
+/** Neither its queue nor its key changes under one id: who they are told for once may keep them. */
 const upsertStatement = statement(
   'upsert_worker',
-  `insert into workers (id, app, build, queue, host, sdk, concurrency, workflows)
-   values ($1, $2, $3, $4, $5, $6, $7, $8::text[])
+  `insert into workers (id, app, build, queue, host, sdk, concurrency, workflows, key_id)
+   values ($1, $2, $3, $4, $5, $6, $7, $8::text[], $9)
    on conflict (id) do update
-   set app = excluded.app, build = excluded.build, queue = excluded.queue, host = excluded.host, sdk = excluded.sdk,
+   set app = excluded.app, build = excluded.build, host = excluded.host, sdk = excluded.sdk,
        concurrency = excluded.concurrency, workflows = excluded.workflows, last_heartbeat_at = now()
-   where workers.status <> 'dead'
+   where workers.status <> 'dead' and workers.queue = excluded.queue and workers.key_id is not distinct from excluded.key_id
    returning id`,
 )
 
-/** Writes a worker's row. False when that id was declared dead: a worker comes back under a new one. */
+/**
+ * Writes a worker's row. False when that id was declared dead, or is another worker's, by its queue or its key: a worker
+ * comes back under a new one.
+ */
 export async function upsertWorkerRow(connection: Connection, worker: NewWorker): Promise<boolean> {
   const rows = await run(connection, upsertStatement, [
     worker.id,
@@ -36,6 +42,7 @@ export async function upsertWorkerRow(connection: Connection, worker: NewWorker)
     worker.sdk,
     worker.concurrency,
     worker.workflows,
+    worker.keyId,
   ])
   return rows.length > 0
 }
@@ -45,12 +52,24 @@ export async function upsertWorker(store: Store, worker: NewWorker): Promise<boo
   return await upsertWorkerRow(store.general, worker)
 }
 
-/** The queue a worker serves; null for an id that never registered. It never changes under one id. */
-export async function queueOfWorker(store: Store, workerId: string): Promise<string | null> {
-  const { rows } = await store.general.query<{ queue: string }>('select queue from workers where id = $1', [
+/** What never changes under one id of a worker. */
+export interface RegisteredWorker {
+  queue: string
+  /** Of the API key with which it registered; null: keys were off. */
+  keyId: string | null
+}
+
+const registeredStatement = statement(
+  'registered_worker',
+  'select queue, key_id as "keyId" from workers where id = $1',
+)
+
+/** Null for an id that never registered. */
+export async function registeredWorker(store: Store, workerId: string): Promise<RegisteredWorker | null> {
+  const [row] = await run<RegisteredWorker & Record<string, unknown>>(store.general, registeredStatement, [
     workerId,
   ])
-  return rows[0]?.queue ?? null
+  return row ?? null
 }
 
 export interface DispatchTarget {

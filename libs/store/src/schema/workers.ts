@@ -11,6 +11,7 @@ export const workers = pgTable('workers', {
   sdk: text('sdk').notNull(),
   concurrency: integer('concurrency').notNull(),
   workflows: text('workflows').array().notNull(),
+  keyId: text('key_id'),
   partitions: integer('partitions').array().notNull(),
   status: text('status', { enum: ['live', 'draining', 'dead'] }).notNull(),
   stalledMs: bigint('stalled_ms', { mode: 'number' }).notNull(),
