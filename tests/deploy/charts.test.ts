@@ -155,6 +155,7 @@ test.each([
   ['headrace', 'schemaRegistry.url=https://registry:8081,schemaRegistry.tokenKey=token', /tokenKey/],
   ['headrace', 'schemaRegistry.url=http://registry:8081,schemaRegistry.caSecret=ca', /caSecret/],
   ['headrace', 'eventTypes.register=anyone', /register/],
+  ['headrace', 'postgres.schema=Shop', /schema/],
   ['headrace-worker', 'kafka.sasl.mechanism=plain', /existingSecret/],
   ['headrace-worker', 'url=', /url/],
   ['headrace-worker', 'image.tag=', /tag|digest/],
@@ -238,6 +239,32 @@ test.each(charts)(
     }
   },
 )
+
+test('the password of Postgres is a file for those that connect, the schema is the same for all, a gateway has no password', async () => {
+  const objects = await render('headrace', { mode: 'secured' })
+  const file = '/etc/headrace/postgres-password/password'
+  for (const app of appsOf(objects)) {
+    const told = toldTo(app, objects)
+    const connects = told['HEADRACE_DATABASE_URL'] !== undefined
+    expect(told['HEADRACE_DATABASE_SCHEMA']).toBe('shop')
+    expect([told['HEADRACE_DATABASE_PASSWORD_FILE'], mountedFor(app).includes(file)]).toEqual(
+      connects ? [file, true] : [undefined, false],
+    )
+  }
+  const [migration] = podsOf(objects).filter(({ name }) => name === 'release-headrace-migrate')
+  expect(migration?.spec).toMatchObject({
+    containers: [
+      {
+        env: expect.arrayContaining([
+          { name: 'HEADRACE_DATABASE_PASSWORD_FILE', value: file },
+          { name: 'HEADRACE_DATABASE_SCHEMA', value: 'shop' },
+        ]),
+        volumeMounts: expect.arrayContaining([expect.objectContaining({ name: 'postgres-password' })]),
+      },
+    ],
+    volumes: expect.arrayContaining([expect.objectContaining({ name: 'postgres-password' })]),
+  })
+})
 
 test('a registry that wants a token gets it from a file, and each app may reach it', async () => {
   const objects = await render('headrace', { mode: 'hpa' })

@@ -19,6 +19,28 @@ capabilities: { drop: [ALL] }
     secretKeyRef: { name: {{ .secret | quote }}, key: {{ .key | quote }} }
 {{- end -}}
 
+{{/* The password, where the URL has none. */}}
+{{- define "headrace.passwordEnv" -}}
+{{- if .Values.postgres.passwordKey }}
+- { name: HEADRACE_DATABASE_PASSWORD_FILE, value: /etc/headrace/postgres-password/password }
+{{- end }}
+{{- end -}}
+
+{{- define "headrace.passwordVolume" -}}
+{{- with .Values.postgres.passwordKey }}
+- name: postgres-password
+  secret:
+    secretName: {{ $.Values.postgres.existingSecret | quote }}
+    items: [{ key: {{ . | quote }}, path: password }]
+{{- end }}
+{{- end -}}
+
+{{- define "headrace.passwordVolumeMount" -}}
+{{- if .Values.postgres.passwordKey }}
+- { name: postgres-password, mountPath: /etc/headrace/postgres-password, readOnly: true }
+{{- end }}
+{{- end -}}
+
 {{- define "headrace.volumes" -}}
 - name: tmp
   emptyDir: { sizeLimit: 256Mi }
@@ -46,6 +68,12 @@ capabilities: { drop: [ALL] }
     {{- $secret := default (include "headrace.postgresSecret" .) .Values.migrations.existingSecret }}
     {{- $key := ternary .Values.migrations.urlKey (include "headrace.postgresUrlKey" .) (ne .Values.migrations.existingSecret "") }}
     {{- include "headrace.databaseEnv" (dict "secret" $secret "key" $key) | nindent 4 }}
+    {{- if not .Values.migrations.existingSecret }}
+    {{- include "headrace.passwordEnv" . | indent 4 }}
+    {{- end }}
+    {{- with .Values.postgres.schema }}
+    - { name: HEADRACE_DATABASE_SCHEMA, value: {{ . | quote }} }
+    {{- end }}
     - { name: HEADRACE_LOG_LEVEL, value: {{ .Values.logLevel }} }
   securityContext:
     {{- include "headrace.containerSecurity" . | nindent 4 }}
@@ -53,6 +81,9 @@ capabilities: { drop: [ALL] }
     {{- toYaml .Values.migrations.resources | nindent 4 }}
   volumeMounts:
     {{- include "headrace.volumeMounts" . | nindent 4 }}
+    {{- if not .Values.migrations.existingSecret }}
+    {{- include "headrace.passwordVolumeMount" . | indent 4 }}
+    {{- end }}
 {{- end -}}
 
 {{/* What one app is told besides the common settings: (root, component) */}}
@@ -83,5 +114,6 @@ capabilities: { drop: [ALL] }
 {{- end }}
 {{- if ne .component "gateway" }}
 {{ include "headrace.databaseEnv" (dict "secret" (include "headrace.postgresSecret" .root) "key" (include "headrace.postgresUrlKey" .root)) }}
+{{- include "headrace.passwordEnv" .root }}
 {{- end }}
 {{- end -}}
