@@ -6,7 +6,7 @@ import { openStore, type Store } from '@headrace/store'
 import { createDatabase, eventually, infra } from '@headrace/testing'
 import { expect } from 'vitest'
 
-export interface Call {
+interface Call {
   /** Null: none is sent. */
   key: string | null
   method?: string
@@ -16,7 +16,7 @@ export interface Call {
   headers?: Record<string, string>
 }
 
-export interface Answer<Body> {
+interface Answer<Body> {
   status: number
   headers: Headers
   body: Body
