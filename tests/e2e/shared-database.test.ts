@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { openStore } from '@headrace/store'
+import { migrate, openStore } from '@headrace/store'
 import { createAuthority, infra, startOwnPostgres, testFolder } from '@headrace/testing'
 import { expect, test } from 'vitest'
 import {
@@ -13,7 +13,7 @@ import {
 } from '../harness/platform.ts'
 
 /** docs/postgres.md */
-test('two installations share a Postgres that asks for TLS, each in a schema of its own, and go on when the password is changed', async () => {
+test('two installations share a Postgres that asks for TLS, each in a schema of its own and one with a role that owns nothing, and go on when the password is changed', async () => {
   const folder = await testFolder('shared')
   const postgres = await startOwnPostgres()
   const authority = await createAuthority(folder)
@@ -21,6 +21,13 @@ test('two installations share a Postgres that asks for TLS, each in a schema of 
   const admin = openStore({ url: postgres.url, applicationName: 'admin' })
   await admin.general.query(`create role app login password 'first'`)
   await admin.general.query('grant create on database headrace to app')
+  // Of the second the tables belong to another role, which migrates.
+  await admin.general.query(`create role bank_owner login password 'owner';
+    grant bank_owner to app with inherit false, set true;
+    grant create on database headrace to bank_owner;
+    alter default privileges for role bank_owner grant usage on schemas to app;
+    alter default privileges for role bank_owner grant select, insert, update, delete on tables to app;
+    alter default privileges for role bank_owner grant usage, select on sequences to app`)
   const passwordFile = join(folder, 'password')
   await writeFile(passwordFile, 'first')
   const url = new URL(postgres.url)
@@ -31,12 +38,21 @@ test('two installations share a Postgres that asks for TLS, each in a schema of 
   url.searchParams.set('sslrootcert', authority.ca)
 
   const { brokers, prefix } = await infra()
-  const start = async (schema: string): Promise<Platform> => {
+  const owner = new URL(url)
+  owner.username = 'bank_owner'
+  owner.password = 'owner'
+  owner.searchParams.set('options', '-c search_path=bank')
+  await migrate(owner.toString())
+  const start = async (schema: string, migrates: 'on' | 'off'): Promise<Platform> => {
     const platform = await startPlatform({
       brokers,
       prefix: `${prefix}-${schema}`,
       databaseUrl: url.toString(),
-      env: { HEADRACE_DATABASE_SCHEMA: schema, HEADRACE_DATABASE_PASSWORD_FILE: passwordFile },
+      env: {
+        HEADRACE_DATABASE_SCHEMA: schema,
+        HEADRACE_DATABASE_PASSWORD_FILE: passwordFile,
+        HEADRACE_MIGRATE: migrates,
+      },
     })
     const seen = new URL(postgres.url)
     seen.searchParams.set('options', `-c search_path=${schema}`)
@@ -48,7 +64,7 @@ test('two installations share a Postgres that asks for TLS, each in a schema of 
     })
     return platform
   }
-  const [shop, bank] = [await start('shop'), await start('bank')]
+  const [shop, bank] = [await start('shop', 'on'), await start('bank', 'off')]
   expect((await publish(shop.gateway.url, { topic: 'load/a', data: 1 })).status).toBe(200)
   const [run] = await allEnded(shop.gateway.url, 'three_steps', 1)
   expect(run?.status).toBe('completed')

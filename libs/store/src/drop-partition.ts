@@ -2,7 +2,7 @@ import type { PoolClient } from 'pg'
 import type { Store } from './connection.ts'
 import { isUndefinedTable } from './day-statement.ts'
 import { classify } from './fault.ts'
-import { listRemains, type PartitionedTable, removalLock } from './partitions.ts'
+import { actAsOwner, listRemains, type PartitionedTable, removalLock } from './partitions.ts'
 
 /** Detaching waits for statements that still read the partition, with no lock that others meet; then for the next sweep. */
 const detachTimeoutMs = 60_000
@@ -60,12 +60,13 @@ async function removing(
     ])
     if (!rows[0]?.mine) return false
     await client.query(`set statement_timeout = ${detachTimeoutMs}`)
+    await actAsOwner(client, table, 'session')
     return await work(client)
   } catch (error) {
     if (isForLater(error)) return false
     throw error
   } finally {
-    // The timeout is the session's: it is closed, not given back. Closing takes a moment, in which it would still hold
+    // Timeout and role are the session's: it is closed, not given back. Closing takes a moment, in which it would still hold
     // the lock that the next partition needs.
     await client.query('select pg_advisory_unlock_all()').catch(() => {})
     client.release(true)

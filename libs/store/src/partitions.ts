@@ -1,4 +1,4 @@
-import type { Pool, PoolClient } from 'pg'
+import { escapeIdentifier, type Pool, type PoolClient } from 'pg'
 import type { Store } from './connection.ts'
 import { classify, withRetries } from './fault.ts'
 import { dayMs, runIdFloor, runIdTime } from './run-id.ts'
@@ -90,6 +90,23 @@ export async function listRemains(connection: Pool | PoolClient, table: Partitio
 }
 
 /**
+ * Partitions belong to whom their table belongs to. Another role that works with them is that one for a while, which it must be
+ * a member of: for the transaction, or for the rest of the session.
+ */
+export async function actAsOwner(
+  client: PoolClient,
+  table: PartitionedTable,
+  scope: 'local' | 'session',
+): Promise<void> {
+  const { rows } = await client.query<{ owner: string }>(
+    `select pg_get_userbyid(c.relowner) as owner from pg_class c
+      where c.oid = to_regclass($1) and pg_get_userbyid(c.relowner) <> current_user`,
+    [table],
+  )
+  for (const { owner } of rows) await client.query(`set ${scope} role ${escapeIdentifier(owner)}`)
+}
+
+/**
  * Makes the partitions of yesterday, today and the days ahead, by Postgres's clock. Yesterday's, because an id may be
  * some seconds older than its insert. Of responses, those of the hours ahead. Returns the names of those that were not
  * there.
@@ -143,6 +160,7 @@ async function attachPartition(pool: Pool, table: PartitionedTable, startMs: num
     await client.query('select pg_advisory_xact_lock($1)', [makingLock])
     if ((await listPartitions(client, table)).some((partition) => partition.name === name)) return false
     await client.query(`set local lock_timeout = ${attachLockTimeoutMs}`)
+    await actAsOwner(client, table, 'local')
     await client.query(
       `create table if not exists ${name} (like ${table} including defaults including constraints including indexes including storage)`,
     )
