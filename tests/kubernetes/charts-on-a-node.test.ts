@@ -21,6 +21,7 @@ const release = {
   set: {
     ...SMALL,
     'kafka.brokers[0]': `${KAFKA}:9092`,
+    'kafka.prefix': 'shop',
     'auth.existingSecret': 'headrace-test-key',
     'postgres.existingSecret': 'headrace-postgres',
     'streams.autoCreate': true,
@@ -52,6 +53,12 @@ const worker = {
   },
 } as const
 const DEPLOYMENTS = [...APPS.map((app) => `headrace-${app}`), WORKER]
+
+/** What tini started; tini itself heeds no signal from inside. */
+const KILL = `
+for (const pid of require('fs').readFileSync('/proc/1/task/1/children', 'utf8').trim().split(' '))
+  process.kill(Number(pid), 'SIGKILL')
+`
 
 const cluster = new Cluster(findNode())
 let witness: Witness
@@ -101,6 +108,20 @@ async function makeKey(name: string, ...scopes: string[]): Promise<string> {
   return (JSON.parse(made) as { key: string }).key
 }
 
+/** A key is known at a gateway seconds after it was made, at each by itself. */
+async function untilLetIn(key: string): Promise<void> {
+  const path = 'jsonpath={.items[*].status.podIP}'
+  const of = '--selector=app.kubernetes.io/instance=headrace,app.kubernetes.io/component=gateway'
+  const addresses = await cluster.kubectl('shop', 'get', 'pods', of, `--output=${path}`)
+  for (const address of addresses.split(' '))
+    await eventually(`the gateway ${address} knows the key`, async () => {
+      const response = await fetch(`http://${address}:8080/v1/runs`, {
+        headers: { authorization: `Bearer ${key}` },
+      })
+      return response.ok
+    })
+}
+
 async function makeSecret(name: string, stringData: Record<string, string>): Promise<void> {
   await cluster.apply('shop', { apiVersion: 'v1', kind: 'Secret', metadata: { name }, stringData })
 }
@@ -125,6 +146,7 @@ test('two of each are installed on a Kafka and a Postgres outside, with keys, th
   for (const app of APPS) expect(await cluster.pods('shop', `headrace-${app}`)).toHaveLength(2)
   const key = await makeKey('helm-test', 'events:write:headrace_test/**', 'runs:read', 'worker:headrace-test')
   await makeSecret('headrace-test-key', { key })
+  await untilLetIn(key)
   const tested = await cluster.helm('shop', 'test', 'headrace', '--logs')
   say(tested)
   expect(tested).toMatch(/Phase:\s+Succeeded/)
@@ -217,6 +239,8 @@ test('a drained node keeps one of each by their budgets, which fails no request'
 test.each(DEPLOYMENTS)('a pod of %s that is killed loses nothing', async (deployment) => {
   const [pod = ''] = await cluster.pods('shop', deployment)
   const figures = await under(`a pod of ${deployment} killed`, async () => {
+    // With no grace at all: a pod that is deleted without any still has two seconds.
+    await cluster.kubectl('shop', 'exec', pod, '--', 'node', '--eval', KILL).catch(() => null)
     await cluster.kubectl('shop', 'delete', 'pod', pod, '--grace-period=0', '--force')
     await cluster.gone('shop', [pod])
     await cluster.settled('shop', deployment)

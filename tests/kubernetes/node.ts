@@ -177,6 +177,11 @@ async function startProgram({ name, command, args, log }: ProgramOptions): Promi
 export async function say(command: string, args: string[], input?: string): Promise<string> {
   const running = run(command, args, { maxBuffer: 64 * 1024 * 1024 })
   if (input !== undefined) running.child.stdin?.end(input)
-  const { stdout } = await running
-  return stdout
+  try {
+    return (await running).stdout
+  } catch (error) {
+    // Helm tells the logs of a test that failed there, and of its end elsewhere.
+    if (error instanceof Error && 'stdout' in error) error.message += `\n${String(error.stdout)}`
+    throw error
+  }
 }

@@ -5,7 +5,7 @@ import { createServer } from 'node:http'
 const BODY_MS = 200
 
 /** What is known of one event: the runs that it started, and how often the body of each step has begun. */
-export interface Witnessed {
+interface Witnessed {
   runs: Set<string>
   bodies: Map<string, number>
   /** The body of the last step was held to its end. */
