@@ -156,6 +156,14 @@ describe('bad input is told by its own code and changes nothing', () => {
     ],
     ['a run id that is none', async () => await headrace.call('/v1/runs/%00'), 404, 'run_not_found', null],
     [
+      'an event type that cannot be',
+      async () => await headrace.call('/v1/event-types/a%00', { method: 'DELETE' }),
+      404,
+      'event_type_not_found',
+      null,
+    ],
+    ['a key that cannot be', async () => await headrace.call('/v1/keys/a%00'), 404, 'key_not_found', null],
+    [
       'steps of an unknown run',
       async () => await headrace.call('/v1/runs/x/steps'),
       404,

@@ -1,3 +1,4 @@
+export { cacheFolder } from './cache-folder.ts'
 export { DataFolderInUseError, folderHolder, lockFolder, type FolderLock } from './data-folder.ts'
 export { freePort } from './free-port.ts'
 export { hasDocker, hasImage, KAFKA_IMAGE, kafkaImageSettings } from './kafka-docker.ts'

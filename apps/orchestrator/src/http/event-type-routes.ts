@@ -37,7 +37,19 @@ export function eventTypeRoutes(app: FastifyInstance, context: ApiContext): void
 
 const url = '/v1/event-types/:name'
 
+/** Postgres has no text with NUL in it, and so no event type of that name. */
+function storable(name: string): string {
+  if (name.includes('\u0000')) throw noEventType(name)
+  return name
+}
+
 function readingRoutes(app: FastifyInstance, { store }: ApiContext): void {
+  const find = async (name: string): Promise<EventTypeRecord> => {
+    const [type] = await readEventTypes(store, [storable(name)])
+    if (type === undefined) throw noEventType(name)
+    return type
+  }
+
   app.route({
     method: 'GET',
     url: '/v1/event-types',
@@ -61,8 +73,7 @@ function readingRoutes(app: FastifyInstance, { store }: ApiContext): void {
     config: { scope: 'events:read' },
     handler: async (request): Promise<WireEventType> => {
       parseQuery(noQuery, request.query)
-      const [type] = await readEventTypes(store, [request.params.name])
-      if (type === undefined) throw noEventType(request.params.name)
+      const type = await find(request.params.name)
       requireReadable(request.caller, type.pattern)
       return wireEventType(type)
     },
@@ -74,8 +85,7 @@ function readingRoutes(app: FastifyInstance, { store }: ApiContext): void {
     config: { scope: 'events:read' },
     handler: async (request): Promise<WireValidation> => {
       parseQuery(noQuery, request.query)
-      const [type] = await readEventTypes(store, [request.params.name])
-      if (type === undefined) throw noEventType(request.params.name)
+      const type = await find(request.params.name)
       requireReadable(request.caller, type.pattern)
       const { data } = parseOrProblem(validateDataSchema, request.body)
       return validateData(type, data as Json)
@@ -112,7 +122,7 @@ function changingRoutes(app: FastifyInstance, { clock, eventTypes }: ApiContext)
     config: { scope: 'admin' },
     handler: async (request, reply): Promise<void> => {
       parseQuery(noQuery, request.query)
-      await eventTypes.remove(request.params.name)
+      await eventTypes.remove(storable(request.params.name))
       await reply.code(204).send()
     },
   })

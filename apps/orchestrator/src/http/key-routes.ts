@@ -46,7 +46,7 @@ export function keyRoutes(app: FastifyInstance, context: ApiContext): void {
     config,
     handler: async (request): Promise<WireKey> => {
       parseQuery(noQuery, request.query)
-      return wireKey((await getKey(store, request.params.id)) ?? missing(request.params.id))
+      return wireKey((await getKey(store, storable(request.params.id))) ?? missing(request.params.id))
     },
   })
 
@@ -70,7 +70,7 @@ export function keyRoutes(app: FastifyInstance, context: ApiContext): void {
     handler: async (request, reply): Promise<WireNewKey> => {
       parseQuery(noQuery, request.query)
       const { grace: graceMs } = parseOrProblem(rotateKeySchema, request.body ?? {})
-      const rotated = await reissueKey(store, { id: request.params.id, graceMs })
+      const rotated = await reissueKey(store, { id: storable(request.params.id), graceMs })
       await keys.changed()
       reply.header('cache-control', 'no-store')
       return rotated
@@ -83,11 +83,16 @@ export function keyRoutes(app: FastifyInstance, context: ApiContext): void {
     config,
     handler: async (request): Promise<WireKey> => {
       parseQuery(noQuery, request.query)
-      const revoked = (await revokeKey(store, request.params.id)) ?? missing(request.params.id)
+      const revoked = (await revokeKey(store, storable(request.params.id))) ?? missing(request.params.id)
       await keys.changed()
       return wireKey(revoked)
     },
   })
+}
+
+/** Postgres has no text with NUL in it, and so no key of that id. */
+function storable(id: string): string {
+  return id.includes('\u0000') ? missing(id) : id
 }
 
 const missing = (id: string): never => {

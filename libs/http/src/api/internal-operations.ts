@@ -67,6 +67,7 @@ export const internalOperations: Operations = {
       'unsupported_protocol',
       'unknown_worker',
       'registration_conflict',
+      'invalid_topic',
       'invalid_pattern',
       'event_type_exists',
       'schema_unusable',
