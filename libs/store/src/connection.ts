@@ -74,6 +74,8 @@ export const hotSettings = [
   'jit=off',
 ]
 const generalSettings = ['jit=off']
+/** Ours alone, and only there to be seen again: a pooler that drops settings drops this one too. */
+export const sessionMark = 'headrace.session'
 
 /** A url whose sessions have these settings, whatever `options` it had before; those of the url win. */
 export function urlWithSettings(url: string, settings: string[]): string {
@@ -89,6 +91,7 @@ function openPool(options: StoreOptions, settings: string[], connections: number
     Client: UrlClient,
     connectionString: urlWithSettings(options.url, [
       'timezone=UTC',
+      `${sessionMark}=on`,
       `statement_timeout=${statementTimeoutMs}`,
       `idle_in_transaction_session_timeout=${statementTimeoutMs * 2}`,
       ...settings,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import type { Client } from 'pg'
-import { openStore, type Store, urlWithSettings } from './connection.ts'
+import { openStore, sessionMark, type Store, urlWithSettings } from './connection.ts'
 import { ensurePartitions } from './partitions.ts'
 import { UrlClient } from './url-client.ts'
 
@@ -117,8 +117,26 @@ async function applyOne(client: Client, number: number, migration: Migration): P
   }
 }
 
-/** `current` is what the database has (0: nothing), `expected` what this version needs: at least that. */
+/**
+ * Sessions must have the settings that they were opened with. Behind a pooler that drops them plans go wrong by orders of
+ * magnitude, and tables are looked for in another schema.
+ */
+async function requireSession({ hot }: Store): Promise<void> {
+  const { rows } = await hot.query<{ mark: string | null }>(
+    `select current_setting('${sessionMark}', true) as mark`,
+  )
+  if (rows[0]?.mark !== 'on')
+    throw new Error(
+      'Settings of the session do not reach Postgres. Is there a pooler in between, such as PgBouncer? HEADRACE_DATABASE_URL must lead to Postgres itself',
+    )
+}
+
+/**
+ * `current` is what the database has (0: nothing), `expected` what this version needs: at least that. Throws where the
+ * settings of sessions do not reach Postgres.
+ */
 export async function schemaVersion(store: Store): Promise<{ current: number; expected: number }> {
+  await requireSession(store)
   const { rows: tables } = await store.general.query<{ there: boolean }>(
     `select to_regclass('headrace_migrations') is not null as there`,
   )

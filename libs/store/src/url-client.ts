@@ -78,6 +78,9 @@ function withHint<Thrown>(error: Thrown): Thrown {
   else if (typeof code === 'string' && certificateCodes.has(code))
     error.message +=
       ' (sslrootcert in HEADRACE_DATABASE_URL must name a file with the authority that signed the certificate of Postgres)'
+  else if (error.message.startsWith('unsupported startup parameter'))
+    error.message +=
+      ' (a pooler is in between, such as PgBouncer; HEADRACE_DATABASE_URL must lead to Postgres itself)'
   else if (error.message === NO_TLS)
     error.message += ' (sslmode in HEADRACE_DATABASE_URL asks for TLS, and Postgres has ssl=off)'
   return error
