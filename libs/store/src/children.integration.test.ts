@@ -21,6 +21,7 @@ import { answerTimers } from './queries/answer-timers.ts'
 import { applyCommands } from './queries/apply-commands.ts'
 import { type ChildRequest, startChildren } from './queries/start-children.ts'
 import { sweepEndedWaits } from './queries/sweep-ended-waits.ts'
+import { upsertWorker } from './queries/workers.ts'
 
 let scene: Scene
 let waits: WaitScene
@@ -32,6 +33,11 @@ beforeAll(async () => {
     workflows: [orderWorkflow(), { id: 'report', queue: 'reports', on_deploy: 'upgrade', triggers: [] }],
     worker: workerOf('w1', { build: 'b2', workflows: ['on_order', 'report'] }),
   })
+  // Who takes the children: a claim is of the worker's own queue.
+  await upsertWorker(
+    scene.store,
+    workerOf('reporter', { build: 'b2', queue: 'reports', workflows: ['report'] }),
+  )
   waits = await waitScene(scene)
   await waits.openStreams('answers')
 })
@@ -42,17 +48,17 @@ const start = async (...requests: ChildRequest[]) =>
 const childrenOf = async (runId: string): Promise<{ id: string }[]> =>
   (await scene.store.general.query<{ id: string }>('select * from runs where parent_run_id = $1', [runId]))
     .rows
-/** A parent in the hands of w1 that waits for a child, which is in its hands too. */
+/** A parent in the hands of w1 that waits for a child, which is in those of the reporter. */
 async function parentAndChild(key = 'child'): Promise<{ parent: string; child: string }> {
   const parent = await waits.claimed()
   const { queued } = await start(childWait(parent, key))
   const child = queued[0]?.runId ?? ''
-  if (!(await scene.claim(child))) throw new Error('the child was not claimed')
+  if (!(await scene.claim(child, 1, 'reporter'))) throw new Error('the child was not claimed')
   return { parent, child }
 }
 /** As who ends a child does: the end is committed, then matched. */
 async function end(child: string, command: typeof completeOf | typeof failOf = completeOf) {
-  const { ended } = await applyCommands(scene.store, [command(child)])
+  const { ended } = await applyCommands(scene.store, [command(child, 1, 'reporter')])
   return await answerChildren(
     scene.store,
     ended.flatMap(({ parent }) => parent ?? []),
@@ -319,7 +325,8 @@ describe('the end of a child', () => {
   test('that nobody matched, since who ended it died, is found by the sweep, page by page', async () => {
     const pairs = [await parentAndChild(), await parentAndChild(), await parentAndChild()]
     const [first, , third] = pairs
-    for (const { child } of [first!, third!]) await applyCommands(scene.store, [completeOf(child)])
+    for (const { child } of [first!, third!])
+      await applyCommands(scene.store, [completeOf(child, 1, 'reporter')])
     const found = new Set<string>()
     let after: string | null = null
     do {
@@ -345,7 +352,7 @@ describe('the end of a child', () => {
   test('that nobody waits for answers nobody', async () => {
     const parent = await waits.claimed()
     const { queued } = await start(invoke(parent))
-    await scene.claim(queued[0]!.runId)
+    await scene.claim(queued[0]!.runId, 1, 'reporter')
     expect((await end(queued[0]!.runId)).answers).toEqual([])
     expect(await waits.run(parent)).toMatchObject({ wake: 0 })
   })
@@ -366,7 +373,7 @@ describe('the time of a wait for a run or for somebody', () => {
         wait: { kind: 'resume', timeout_ms: 2_000 },
       },
     })
-    await applyCommands(scene.store, [completeOf(ended.child)])
+    await applyCommands(scene.store, [completeOf(ended.child, 1, 'reporter')])
     const ids = [late.parent, ended.parent, parent]
     await scene.store.general.query('update waits set expires_at = now() where run_id = any ($1::uuid[])', [
       ids,
