@@ -1,4 +1,5 @@
 import { Kafka, logLevel } from 'kafkajs'
+import { topicMarks } from './topic-marks.ts'
 
 /** Takes the records below an offset from a partition, as retention does. */
 export async function expireRecords(
@@ -9,7 +10,7 @@ export async function expireRecords(
   await admin.connect()
   try {
     // kafkajs knows the leaders of topics that it was asked about before, and of no others.
-    await admin.fetchTopicOffsets(topic)
+    await topicMarks(admin, topic)
     await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(before) }] })
   } finally {
     await admin.disconnect()

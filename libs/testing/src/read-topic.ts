@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { Kafka, logLevel } from 'kafkajs'
+import { topicMarks } from './topic-marks.ts'
 
 /** A record as it stands in the log. */
 export interface LogRecord {
@@ -24,7 +25,7 @@ export async function readTopic(brokers: string[], topic: string): Promise<LogRe
   await admin.connect()
   try {
     const unread = new Map<number, number>()
-    for (const { partition, low, high } of await admin.fetchTopicOffsets(topic)) {
+    for (const { partition, low, high } of await topicMarks(admin, topic)) {
       if (Number(high) > Number(low)) unread.set(partition, Number(high) - 1)
     }
     const records: LogRecord[] = []

@@ -1,6 +1,7 @@
 import kafkajs, { Kafka, logLevel } from 'kafkajs'
 import { eventually } from './eventually.ts'
 import { readTopic } from './read-topic.ts'
+import { topicMarks } from './topic-marks.ts'
 
 /** Segments of one record each: a segment ends with a record so much younger than its first. */
 const SEGMENT_MS = 1_000
@@ -32,7 +33,7 @@ export async function writeCompacted(
     }
     const configEntries = Object.entries(topicConfig).map(([name, value]) => ({ name, value: String(value) }))
     await admin.createTopics({ topics: [{ topic, numPartitions: 1, configEntries }], waitForLeaders: true })
-    const [end] = await admin.fetchTopicOffsets(topic)
+    const [end] = await topicMarks(admin, topic)
     for (const [at, record] of records.entries()) {
       const timestamp = String(Date.now() - AGO_MS + (Number(end?.high) + at) * 2 * SEGMENT_MS)
       await producer.send({ topic, messages: [{ ...record, timestamp }] })
